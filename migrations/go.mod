@@ -1,0 +1,3 @@
+module github.com/beaconpost/beaconpost/migrations
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module github.com/beaconpost/beaconpost/proto
+
+go 1.26.0
