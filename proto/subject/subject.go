@@ -1,0 +1,46 @@
+// Package subject holds the names that services share at the broker: streams, subjects, durable consumers, and the rule
+// that spreads tenants over shards. Names change only together with every service, so they live beside the messages.
+package subject
+
+import (
+	"hash/fnv"
+	"strconv"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// StreamDeliveries is the work-queue stream that carries due deliveries and retry schedules.
+	StreamDeliveries = "DELIVERIES"
+	// ReadyAll matches the ready subjects of all shards.
+	ReadyAll = "deliveries.ready.*"
+	// RetryAll matches the schedule subjects of all deliveries.
+	RetryAll = "deliveries.retry.*"
+	// Shards is how many ready subjects tenants are spread over.
+	Shards = 16
+
+	readyPrefix   = "deliveries.ready."
+	retryPrefix   = "deliveries.retry."
+	durablePrefix = "delivery-"
+)
+
+// Shard gives the shard of a tenant, in [0, Shards). It depends on the id only, so every process agrees.
+func Shard(tenantID uuid.UUID) int {
+	h := fnv.New32a()
+	_, _ = h.Write(tenantID[:]) // a hash never fails to take bytes
+	return int(h.Sum32() % Shards)
+}
+
+// Ready is the subject on which due deliveries of a shard are published.
+func Ready(shard int) string { return readyPrefix + strconv.Itoa(shard) }
+
+// Retry is the subject that holds the retry schedule of one delivery. Purging it cancels the schedule.
+func Retry(deliveryID uuid.UUID) string { return retryPrefix + deliveryID.String() }
+
+// Durable names the durable consumer of a shard.
+func Durable(shard int) string { return durablePrefix + strconv.Itoa(shard) }
+
+// MessageID is the Nats-Msg-Id of the message for one attempt: the broker drops a second one within its duplicate window.
+func MessageID(deliveryID uuid.UUID, attempt int) string {
+	return deliveryID.String() + "." + strconv.Itoa(attempt)
+}
