@@ -93,6 +93,7 @@ CREATE TABLE deliveries (
     event_id        uuid NOT NULL,
     endpoint_id     uuid NOT NULL,
     next_attempt_at timestamptz NOT NULL, -- infinity: parked
+    claimed_until   timestamptz,          -- a worker that had to make sure holds the next attempt until then; not indexed: claiming is a HOT update
     completed_at    timestamptz,
     attempts        integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     last_status     integer,

@@ -53,11 +53,14 @@ CREATE POLICY delivery_read ON webhook_events FOR SELECT TO beaconpost_delivery 
 GRANT SELECT ON webhook_events TO beaconpost_delivery;
 CREATE POLICY delivery_read ON endpoints FOR SELECT TO beaconpost_delivery USING (true);
 GRANT SELECT ON endpoints TO beaconpost_delivery;
+-- Parking a delivery locks its endpoint FOR SHARE, so that it cannot be enabled in between; a lock needs the right to update something.
+CREATE POLICY delivery_lock ON endpoints FOR UPDATE TO beaconpost_delivery USING (true) WITH CHECK (true);
+GRANT UPDATE (version) ON endpoints TO beaconpost_delivery;
 CREATE POLICY delivery_read ON endpoint_secrets FOR SELECT TO beaconpost_delivery USING (true);
 GRANT SELECT ON endpoint_secrets TO beaconpost_delivery;
 CREATE POLICY delivery_read ON deliveries FOR SELECT TO beaconpost_delivery USING (true);
 CREATE POLICY delivery_update ON deliveries FOR UPDATE TO beaconpost_delivery USING (true) WITH CHECK (true);
-GRANT SELECT, UPDATE (status, attempts, next_attempt_at, completed_at, last_status, last_error, cancel_reason) ON deliveries TO beaconpost_delivery;
+GRANT SELECT, UPDATE (status, attempts, next_attempt_at, claimed_until, completed_at, last_status, last_error, cancel_reason) ON deliveries TO beaconpost_delivery;
 CREATE POLICY delivery_record ON delivery_attempts FOR INSERT TO beaconpost_delivery WITH CHECK (true);
 GRANT INSERT ON delivery_attempts TO beaconpost_delivery;
 

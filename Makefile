@@ -1,0 +1,93 @@
+# Everything a contributor or CI does, by name. `make` lists the targets.
+
+MODULES := proto migrations pkg services/ingest services/delivery services/monitor services/beaconpost e2e
+PACKAGES := $(MODULES:%=./%/...)
+BINARIES := $(wildcard services/*/cmd/*)
+TOOLS := bin/tools/golangci-lint bin/tools/buf bin/tools/protoc-gen-go bin/tools/nats-server
+
+VERSION ?= $(shell git describe --tags --match 'v*' --always --dirty 2>/dev/null || echo dev)
+# Extra flags for go test (`make test GOTEST='-run TestReconcile -v'`) and for the program (`make run ARGS='--help'`).
+GOTEST ?=
+ARGS ?=
+TEST_TIMEOUT ?= 30m
+
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install what running needs and is missing (Postgres; Go is only checked)
+	@scripts/deps.sh postgres
+
+.PHONY: deps-test
+deps-test: ## The same for the tests (adds Node.js, for the other-language receivers)
+	@scripts/deps.sh postgres node
+
+.PHONY: build
+build: ## Build all binaries into ./bin
+	@scripts/deps.sh
+	go build -ldflags '-X main.version=$(VERSION)' -o bin/ $(BINARIES:%=./%)
+
+# The program gets Ctrl-C from the terminal like make does, so make only has to wait for it. exec leaves no shell between.
+.PHONY: run
+run: deps build ## Run the whole of Beaconpost on this machine (ARGS='…' for options)
+	@exec ./bin/beaconpost up $(ARGS)
+
+.PHONY: test
+test: deps-test ## Run all tests (GOTEST='-run X' for go test's options)
+	go test -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+
+.PHONY: race
+race: deps-test ## Run all tests with the race detector (needs a C compiler)
+	@scripts/deps.sh cc
+	CGO_ENABLED=1 go test -race -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+
+.PHONY: bench
+bench: deps-test ## Run the Go benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+
+.PHONY: lint
+lint: bin/tools/golangci-lint bin/tools/buf ## Lint Go (golangci-lint, with the layering rules) and protobuf (buf)
+	bin/tools/buf lint
+	bin/tools/golangci-lint run $(PACKAGES)
+
+.PHONY: generate
+generate: bin/tools/buf bin/tools/protoc-gen-go ## Write generated code again
+	bin/tools/buf generate
+	go generate $(PACKAGES)
+
+.PHONY: verify
+verify: bin/tools/buf bin/tools/protoc-gen-go ## Fail if generated code, go.mod files or formatting are stale, or a message changed incompatibly
+	@MODULES='$(MODULES)' scripts/verify.sh
+
+.PHONY: boundaries
+boundaries: ## Build and vet each module alone, with nothing but what its go.mod names
+	@set -e; for module in $(MODULES); do \
+		echo "boundaries: $$module"; \
+		(cd $$module && GOWORK=off go build ./... && GOWORK=off go vet ./...); \
+	done
+
+.PHONY: tools
+tools: $(TOOLS) ## Build the pinned tools into ./bin/tools
+
+.PHONY: clean
+clean: ## Remove ./bin (never ./data)
+	rm -rf bin
+
+# Tools are Go programs pinned in tools/go.mod, apart from the workspace. buf has a module of its own: it requires a newer
+# protobuf than the release that protoc-gen-go is pinned to.
+bin/tools/golangci-lint: PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+bin/tools/protoc-gen-go: PACKAGE := google.golang.org/protobuf/cmd/protoc-gen-go
+bin/tools/nats-server: PACKAGE := github.com/nats-io/nats-server/v2
+bin/tools/buf: PACKAGE := github.com/bufbuild/buf/cmd/buf
+
+bin/tools/golangci-lint bin/tools/protoc-gen-go bin/tools/nats-server: tools/go.mod
+bin/tools/buf: tools/buf/go.mod
+
+$(TOOLS):
+	@scripts/deps.sh
+	cd $(<D) && GOWORK=off go build -o '$(CURDIR)/$@' $(PACKAGE)

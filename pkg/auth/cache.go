@@ -1,0 +1,70 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"maps"
+	"sync"
+	"time"
+)
+
+// cache remembers values for a fixed time under a hash. It holds at most size entries, in two halves: when the young
+// half is full it becomes the old one, and what was in the old half is forgotten. An entry that is read again is not
+// renewed: its time runs from when it was put.
+type cache[V any] struct {
+	half int
+	ttl  time.Duration
+
+	mu         sync.Mutex
+	young, old map[[sha256.Size]byte]cached[V]
+	removals   uint64
+}
+
+type cached[V any] struct {
+	value   V
+	expires time.Time
+}
+
+func newCache[V any](size int, ttl time.Duration) *cache[V] {
+	return &cache[V]{half: max(size/2, 1), ttl: ttl, young: map[[sha256.Size]byte]cached[V]{}}
+}
+
+func (c *cache[V]) get(key [sha256.Size]byte) (value V, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry, ok := c.young[key]
+	if !ok {
+		entry, ok = c.old[key]
+	}
+	if !ok || !time.Now().Before(entry.expires) {
+		return value, false
+	}
+	return entry.value, true
+}
+
+// epoch changes with every removal. A value read from the truth must be put with the epoch of before it was read.
+func (c *cache[V]) epoch() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.removals
+}
+
+func (c *cache[V]) put(key [sha256.Size]byte, value V, epoch uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if epoch != c.removals {
+		return
+	}
+	if len(c.young) >= c.half {
+		c.old, c.young = c.young, make(map[[sha256.Size]byte]cached[V], c.half)
+	}
+	c.young[key] = cached[V]{value: value, expires: time.Now().Add(c.ttl)}
+}
+
+func (c *cache[V]) remove(match func(V) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removals++
+	for _, half := range []map[[sha256.Size]byte]cached[V]{c.young, c.old} {
+		maps.DeleteFunc(half, func(_ [sha256.Size]byte, entry cached[V]) bool { return match(entry.value) })
+	}
+}

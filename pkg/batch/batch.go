@@ -1,0 +1,140 @@
+// Package batch commits many items at the price of one: natural group commit.
+//
+// It owns the queue, the flushers and their orderly end. It does not own what a flush does, nor how a caller learns the
+// fate of its item: an item carries its own answer (a channel, a callback), and flush settles it.
+//
+// There is no timer. A flusher takes what is queued and flushes it; what arrives meanwhile is the next batch. So a lone
+// item is flushed at once, and the batches grow with the load.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// ErrClosed says that an item was not accepted because the batcher is closed or closing.
+var ErrClosed = errors.New("batcher is closed")
+
+// Config bounds a Batcher. Zero fields take the default.
+type Config struct {
+	MaxItems int // most items per flush; default 500
+	MaxBytes int // a flush takes no further item once it weighs this much; 0 is no bound; needs NewSized
+	Parallel int // flushes in flight at the same time; default 1
+	Queue    int // items that wait for a flusher; default 4 × MaxItems
+}
+
+// FlushFunc handles one batch and settles every item in it. It owns items until it returns; the slice is reused
+// afterwards. ctx ends only when Close ran out of time: flush then still settles its items, as failed, and quickly.
+// Parallel calls happen at the same time. A panic is not recovered: it ends the process.
+type FlushFunc[T any] func(ctx context.Context, items []T)
+
+// Batcher gathers items into batches. It is safe for concurrent use, and must be closed.
+type Batcher[T any] struct {
+	cfg   Config
+	size  func(T) int
+	flush FlushFunc[T]
+
+	queue   chan T
+	closing chan struct{} // closed first: wakes the blocked Puts
+	done    chan struct{} // closed last: every flusher has ended
+	stop    context.CancelFunc
+
+	once   sync.Once    // refuse
+	mu     sync.RWMutex // held for reading while an item enters queue, for writing while queue is closed
+	closed bool
+}
+
+// New starts cfg.Parallel flushers. cfg.MaxBytes is ignored.
+func New[T any](cfg Config, flush FlushFunc[T]) *Batcher[T] {
+	cfg.MaxBytes = 0
+	return NewSized(cfg, func(T) int { return 0 }, flush)
+}
+
+// NewSized is New for items of differing weight: size gives the bytes of one, and a flush that has reached cfg.MaxBytes
+// takes no more. A flush can so exceed MaxBytes by less than one item; an item is never refused for its size.
+func NewSized[T any](cfg Config, size func(T) int, flush FlushFunc[T]) *Batcher[T] {
+	cfg = cfg.withDefaults()
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Batcher[T]{
+		cfg: cfg, size: size, flush: flush, stop: stop,
+		queue:   make(chan T, cfg.Queue),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	b.start(ctx)
+	return b
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxItems <= 0 {
+		c.MaxItems = 500
+	}
+	if c.Parallel <= 0 {
+		c.Parallel = 1
+	}
+	if c.Queue <= 0 {
+		c.Queue = 4 * c.MaxItems
+	}
+	return c
+}
+
+// Put queues item, and blocks while the queue is full. nil means accepted: item will be part of exactly one flush. An
+// error means not accepted: ErrClosed, or the cause of ctx's end.
+func (b *Batcher[T]) Put(ctx context.Context, item T) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return ErrClosed
+	}
+	select {
+	case b.queue <- item:
+		return nil
+	case <-b.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// TryPut queues item without waiting. It returns false, and does not accept item, if the queue is full or the batcher
+// closed.
+func (b *Batcher[T]) TryPut(item T) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return false
+	}
+	select {
+	case b.queue <- item:
+		return true
+	default:
+		return false
+	}
+}
+
+// Len gives the number of queued items that no flush has taken yet.
+func (b *Batcher[T]) Len() int { return len(b.queue) }
+
+// Close refuses further items, flushes the queued ones and waits for all flushes. When ctx ends first, the flushes' ctx
+// is cancelled and Close returns an error at once; the flushers still settle every accepted item, and another Close waits
+// for them. It may be called repeatedly and concurrently.
+func (b *Batcher[T]) Close(ctx context.Context) error {
+	b.refuse()
+	select {
+	case <-b.done:
+		return nil
+	case <-ctx.Done():
+	}
+	b.stop()
+	select {
+	case <-b.done:
+		return nil
+	default:
+		return fmt.Errorf("close batcher with %d items queued: %w", b.Len(), context.Cause(ctx))
+	}
+}

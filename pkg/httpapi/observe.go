@@ -1,0 +1,127 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
+)
+
+// note collects what the request's one log line says. It belongs to one request and its goroutine.
+type note struct {
+	err       error
+	principal auth.Principal
+}
+
+type noteKey struct{}
+
+func noteError(ctx context.Context, err error) {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		n.err = err
+	}
+}
+
+func notePrincipal(ctx context.Context, p auth.Principal) {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		n.principal = p
+	}
+}
+
+// observe counts, times, traces and logs each request, and answers 500 for a handler that panics.
+func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			n := &note{}
+			ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("traceparent"))
+			ctx, span := tel.Tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+			defer span.End()
+			r = r.WithContext(context.WithValue(ctx, noteKey{}, n))
+			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			func() {
+				defer recoverTo(ww, r)
+				next.ServeHTTP(ww, r)
+			}()
+			status := ww.Status()
+			if status == 0 {
+				status = http.StatusOK
+			}
+			route := routeOf(r)
+			elapsed := time.Since(start)
+			m.observe(r.Method, route, status, elapsed)
+			endSpan(span, r.Method, route, status, n)
+			logRequest(&tel.Log, r, route, status, ww.BytesWritten(), elapsed, n)
+		})
+	}
+}
+
+func recoverTo(w middleware.WrapResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		panic(p)
+	}
+	err := fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
+	if w.Status() != 0 {
+		noteError(r.Context(), err)
+		return
+	}
+	WriteError(w, r, err)
+}
+
+// routeOf gives the template, so that ids never become labels.
+func routeOf(r *http.Request) string {
+	if pattern := chi.RouteContext(r.Context()).RoutePattern(); pattern != "" {
+		return pattern
+	}
+	return "none"
+}
+
+func endSpan(span trace.Span, method, route string, status int, n *note) {
+	span.SetName(method + " " + route)
+	span.SetAttributes(
+		attribute.String("http.request.method", method),
+		attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", status),
+	)
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, strconv.Itoa(status))
+		if n.err != nil {
+			span.RecordError(n.err)
+		}
+	}
+}
+
+func logRequest(log *zerolog.Logger, r *http.Request, route string, status, size int, elapsed time.Duration, n *note) {
+	level := zerolog.InfoLevel
+	if status >= http.StatusInternalServerError {
+		level = zerolog.ErrorLevel
+	}
+	if log.GetLevel() > level {
+		return
+	}
+	event := log.WithLevel(level).Str("method", r.Method).Str("route", route).Int("status", status).Int("response_bytes", size).
+		Int64("request_bytes", r.ContentLength).Dur("duration_ms", elapsed).
+		Str("trace_id", telemetry.TraceID(r.Context()))
+	if n.principal.Kind != "" {
+		event = event.Str("tenant_id", n.principal.Tenant.String()).Str("credential_id", n.principal.CredentialID)
+	}
+	if n.err != nil {
+		event = event.AnErr("error", n.err)
+	}
+	event.Msg("request")
+}

@@ -1,0 +1,148 @@
+// Package postgres owns how services reach the database: the pool, roles taken per transaction, tenant context by
+// transaction-local setting, pipelined transactions, and the one place where database errors become faults.
+//
+// It knows no table. Queries live in the services' internal/postgres; DDL in migrations.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+)
+
+// Role is a database role that a transaction takes with SET LOCAL ROLE.
+type Role string
+
+// The roles of Beaconpost; migrations say what each may do.
+const (
+	RoleAPI      Role = "beaconpost_api"
+	RoleIngest   Role = "beaconpost_ingest"
+	RoleDelivery Role = "beaconpost_delivery"
+	RoleMonitor  Role = "beaconpost_monitor"
+)
+
+// Querier is what a query needs; a transaction is one.
+type Querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Config says where the database is and how much of it to use.
+type Config struct {
+	URL             string
+	MaxConns        int32         // 0: 10
+	ConnectTimeout  time.Duration // 0: 3 s
+	ApplicationName string
+}
+
+// DB is a pool of connections. Every use of it is a transaction under one role: outside of one, the login has no rights.
+// It is safe for concurrent use.
+type DB struct {
+	pool *pgxpool.Pool
+}
+
+// Open prepares a pool. It does not connect: a service starts while Postgres is down, and says so by its readiness.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("parse database url: %w", err)
+	}
+	pc.MaxConns = cfg.MaxConns
+	if pc.MaxConns == 0 {
+		pc.MaxConns = 10
+	}
+	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
+	if cfg.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 3 * time.Second
+	}
+	if cfg.ApplicationName != "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = cfg.ApplicationName
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open database pool: %w", err)
+	}
+	return &DB{pool: pool}, nil
+}
+
+// Close waits for connections in use and closes the pool.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping asks the server for a sign of life.
+func (db *DB) Ping(ctx context.Context) error {
+	if err := db.pool.Ping(ctx); err != nil {
+		return Fault(fmt.Errorf("ping database: %w", err))
+	}
+	return nil
+}
+
+// Stat gives the pool's counters, for metrics.
+func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
+
+const (
+	takeRole   = `SELECT set_config('role', $1, true)`
+	takeTenant = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
+)
+
+// InTenant runs fn in one transaction as RoleAPI with t as its tenant: row-level security shows and accepts only t's rows.
+// The error of fn, or of the commit, comes back as a fault.
+func (db *DB) InTenant(ctx context.Context, t tenant.ID, fn func(context.Context, Querier) error) error {
+	return db.transact(ctx, fn, takeTenant, string(RoleAPI), t.String())
+}
+
+// As runs fn in one transaction as role, without a tenant: for the background work that the role's policies allow.
+func (db *DB) As(ctx context.Context, role Role, fn func(context.Context, Querier) error) error {
+	return db.transact(ctx, fn, takeRole, string(role))
+}
+
+func (db *DB) transact(ctx context.Context, fn func(context.Context, Querier) error, take string, args ...any) error {
+	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, take, args...); err != nil {
+			return fmt.Errorf("take role: %w", err)
+		}
+		return fn(ctx, tx)
+	})
+	return Fault(err)
+}
+
+// Pipeline collects statements that run in one transaction and one round trip. It is not safe for concurrent use.
+type Pipeline struct {
+	batch pgx.Batch
+}
+
+// Tenant makes the following statements run as RoleAPI for t.
+func (p *Pipeline) Tenant(t tenant.ID) {
+	p.batch.Queue(takeTenant, string(RoleAPI), t.String())
+}
+
+// Role makes the following statements run as role.
+func (p *Pipeline) Role(role Role) { p.batch.Queue(takeRole, string(role)) }
+
+// Queue adds a statement. read, if not nil, is given its rows; it need not close them.
+func (p *Pipeline) Queue(sql string, read func(pgx.Rows) error, args ...any) {
+	q := p.batch.Queue(sql, args...)
+	if read != nil {
+		q.Query(read)
+	}
+}
+
+// Run sends the pipeline. All of its statements are committed when it returns nil; otherwise none is, unless the
+// connection broke during the commit. The error is a fault.
+func (db *DB) Run(ctx context.Context, p *Pipeline) error {
+	// Statements between two Syncs are one implicit transaction: no BEGIN, no COMMIT, one round trip.
+	return Fault(db.pool.SendBatch(ctx, &p.batch).Close())
+}
+
+// IsConstraint reports whether err is a violation of the named constraint.
+func IsConstraint(err error, name string) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.ConstraintName == name
+}

@@ -1,0 +1,27 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/beaconpost/beaconpost/pkg/config"
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+)
+
+// Main is the body of a service's main function: it reads the configuration into cfg, runs until a signal and gives the exit code.
+func Main[C any](run func(context.Context, C) error, prepare func(*C)) int {
+	ctx, stop := lifecycle.Signals(context.Background())
+	defer stop()
+	var cfg C
+	if err := config.Load(os.Environ(), &cfg, []string{"BEACONPOST_*"}); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	prepare(&cfg)
+	if err := run(ctx, cfg); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}

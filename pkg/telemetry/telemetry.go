@@ -1,0 +1,127 @@
+// Package telemetry owns what every service needs to be seen: a zerolog logger, a Prometheus registry and an OpenTelemetry
+// tracer, made once and passed down. Nothing is global: two instances fit in one process.
+//
+// Which metrics exist is decided by the packages that count; names start with beaconpost_.
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Config is read by each service.
+type Config struct {
+	Service      string
+	Version      string
+	LogLevel     string // trace, debug, info, warn, error
+	LogWriter    io.Writer
+	OTLPEndpoint string                // http(s) URL of an OTLP/HTTP collector; "" exports nothing
+	SampleRatio  float64               // share of traces that are exported, 0 to 1
+	Exporter     sdktrace.SpanExporter // instead of OTLPEndpoint, for tests
+}
+
+// Telemetry is passed to whatever logs, counts or traces.
+type Telemetry struct {
+	Log      zerolog.Logger
+	Registry *prometheus.Registry
+	Tracer   trace.Tracer
+
+	provider *sdktrace.TracerProvider
+}
+
+// New makes the three. Without an exporter spans still have ids, so that logs and attempts can name their trace.
+func New(ctx context.Context, cfg Config) (*Telemetry, error) {
+	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	if err != nil {
+		return nil, fmt.Errorf("parse log level %q: %w", cfg.LogLevel, err)
+	}
+	provider, err := newProvider(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "beaconpost_build_info",
+			Help:        "Always 1; the labels say what runs.",
+			ConstLabels: prometheus.Labels{"service": cfg.Service, "version": cfg.Version},
+		}, func() float64 { return 1 }),
+	)
+	return &Telemetry{
+		Log: zerolog.New(cfg.LogWriter).Level(level).With().Timestamp().Str("service", cfg.Service).Logger(),
+		Registry: registry,
+		Tracer:   provider.Tracer("github.com/beaconpost/beaconpost"),
+		provider: provider,
+	}, nil
+}
+
+func newProvider(ctx context.Context, cfg Config) (*sdktrace.TracerProvider, error) {
+	exporter := cfg.Exporter
+	if exporter == nil && cfg.OTLPEndpoint != "" {
+		var err error
+		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.OTLPEndpoint))
+		if err != nil {
+			return nil, fmt.Errorf("make trace exporter: %w", err)
+		}
+	}
+	options := []sdktrace.TracerProviderOption{
+		sdktrace.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", "beaconpost-"+cfg.Service),
+			attribute.String("service.version", cfg.Version),
+		)),
+	}
+	if exporter == nil {
+		options = append(options, sdktrace.WithSampler(sdktrace.NeverSample()))
+	} else {
+		options = append(options,
+			sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
+			sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(time.Second)))
+	}
+	return sdktrace.NewTracerProvider(options...), nil
+}
+
+// Shutdown exports what is left, at most until ctx ends.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("shut tracing down: %w", err)
+	}
+	return nil
+}
+
+// Traceparent gives the W3C trace context of ctx in one header's text, "" if there is none.
+func Traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// WithTraceparent gives a context that continues the trace of traceparent. Text that is not a trace context is ignored.
+func WithTraceparent(ctx context.Context, traceparent string) context.Context {
+	if traceparent == "" {
+		return ctx
+	}
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+}
+
+// TraceID gives the id of the trace in ctx, "" if there is none.
+func TraceID(ctx context.Context) string {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.HasTraceID() {
+		return ""
+	}
+	return sc.TraceID().String()
+}

@@ -1,0 +1,219 @@
+// Package delivery is the service that delivers: it pulls due deliveries from the broker, signs and POSTs them, records every
+// attempt, plans retries, and finds what was lost. It also answers the deliveries API and keeps partitions ahead.
+//
+// See docs/architecture.md for its place in the flow, README.md for what it owns.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/beaconpost/beaconpost/pkg/backoff"
+	"github.com/beaconpost/beaconpost/pkg/config"
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/pkg/netguard"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	deliveryhttp "github.com/beaconpost/beaconpost/services/delivery/internal/httpapi"
+	deliverypg "github.com/beaconpost/beaconpost/services/delivery/internal/postgres"
+	deliverystream "github.com/beaconpost/beaconpost/services/delivery/internal/stream"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/webhook"
+)
+
+// Config of the service. Variables have the prefix BEACONPOST_.
+type Config struct {
+	service.Config
+	Listen      string             `env:"LISTEN" envDefault:":8081" doc:"Address of the public API."`
+	AdminListen string             `env:"ADMIN_LISTEN" envDefault:":9091" doc:"Address of metrics, health and pprof."`
+	SecretsKeys config.Secret      `env:"SECRETS_KEYS,required" doc:"The keys that ingest seals signing secrets with."`
+	Network     netguard.EnvConfig `envPrefix:"NETWORK_"`
+	Delivery    Settings           `envPrefix:"DELIVERY_"`
+}
+
+// Settings of the engine.
+type Settings struct {
+	Concurrency   int             `env:"CONCURRENCY" envDefault:"512" doc:"Attempts at the same time per replica."`
+	Timeout       time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
+	MaxAttempts   int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
+	RetryBase     time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
+	RetryCap      time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
+	RetrySchedule []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
+	Grace         time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
+	Interval      time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
+	Rate          int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
+	Retention     time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
+}
+
+// Validate implements config.Validator.
+func (s Settings) Validate() []error {
+	var problems []error
+	if s.Concurrency < 1 || s.Concurrency > 100000 {
+		problems = append(problems, config.Invalid("CONCURRENCY", "expected 1 to 100000, got %d", s.Concurrency))
+	}
+	if s.Timeout <= 0 {
+		problems = append(problems, config.Invalid("TIMEOUT", "expected more than 0, got %s", s.Timeout))
+	}
+	if s.Grace <= 0 || s.Interval <= 0 || s.Rate <= 0 {
+		problems = append(problems, config.Invalid("RECONCILE_GRACE", "expected grace, interval and rate above 0"))
+	}
+	if s.Retention != 0 && s.Retention < 24*time.Hour {
+		problems = append(problems, config.Invalid("RETENTION", "expected 0 or at least 24h, got %s", s.Retention))
+	}
+	if err := s.retry().Validate(); err != nil {
+		problems = append(problems, config.Invalid("RETRY_SCHEDULE", "retry policy: %v", err))
+	}
+	return problems
+}
+
+func (s Settings) retry() backoff.Policy {
+	if len(s.RetrySchedule) > 0 {
+		return backoff.Policy{Schedule: s.RetrySchedule}
+	}
+	return backoff.Policy{Base: s.RetryBase, Cap: s.RetryCap, MaxAttempts: s.MaxAttempts}.WithDefaults()
+}
+
+// Service is a running delivery.
+type Service struct {
+	platform *service.Platform
+	handler  http.Handler
+}
+
+var _ service.Service = (*Service)(nil)
+
+// New opens the service and starts delivering. Stop it.
+func New(ctx context.Context, cfg Config) (_ *Service, err error) {
+	ring, err := secretbox.ParseKeyring(cfg.SecretsKeys.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("BEACONPOST_SECRETS_KEYS: %w", err)
+	}
+	platform, err := service.Open(ctx, "delivery", postgres.RoleDelivery, cfg.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	tel := platform.Telemetry
+	publisher, err := stream.NewPublisher(platform.NATS, tel.Registry, tel.Log)
+	if err != nil {
+		return nil, err
+	}
+	platform.Push("publisher", 5*time.Second, publisher.Close)
+	scheduler := deliverystream.NewScheduler(publisher)
+	store, err := deliverypg.NewStore(platform.DB, ring, deliverypg.Defaults{
+		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Grace: cfg.Delivery.Grace,
+	}, tel.Log)
+	if err != nil {
+		return nil, err
+	}
+	obs := newObserver(tel.Registry, tel.Log)
+	if err := startEngine(platform, cfg, store, scheduler, obs); err != nil {
+		return nil, err
+	}
+	startBackground(platform, cfg, store, scheduler, obs)
+
+	api := httpapi.New(httpapi.Config{
+		Service: "delivery", Title: "Beaconpost delivery", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
+	})
+	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB), Publisher: scheduler}
+	handlers.Register(api)
+	s := &Service{platform: platform}
+	if s.handler, err = api.Handler(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) error {
+	sender := webhook.NewSender(webhook.Config{
+		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Policy().Control, Tracer: platform.Telemetry.Tracer,
+	})
+	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
+	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, store, sender, scheduler, obs)
+	platform.Push("engine", cfg.ShutdownGrace, engine.Stop)
+	consumer, err := deliverystream.NewConsumer(platform.NATS, cfg.StreamReplicas, engine.Submit, platform.Telemetry.Log)
+	if err != nil {
+		return err
+	}
+	platform.Push("consumer", 5*time.Second, consumer.Stop)
+	platform.Telemetry.Registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "beaconpost_delivery_in_flight", Help: "Deliveries that hold a slot: being checked, sent or recorded.",
+		}, func() float64 { return float64(engine.InFlight()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed.",
+		}, func() float64 {
+			if consumer.Live() {
+				return 1
+			}
+			return 0
+		}),
+	)
+	return nil
+}
+
+func startBackground(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) {
+	perRound := max(int(float64(cfg.Delivery.Rate)*cfg.Delivery.Interval.Seconds()), 1)
+	reconciler := delivery.NewReconciler(store, scheduler, perRound)
+	group := lifecycle.NewGroup(context.Background())
+	group.Every(cfg.Delivery.Interval, func(ctx context.Context) {
+		published, err := reconciler.Round(ctx)
+		obs.republished.Add(float64(published))
+		if count, oldest, countErr := store.Unaccounted(ctx); countErr == nil {
+			obs.unaccounted.Set(float64(count))
+			obs.oldest.Set(oldest.Seconds())
+		} else {
+			err = errors.Join(err, countErr)
+		}
+		if err != nil && ctx.Err() == nil {
+			obs.Trouble("reconcile", err)
+		}
+	})
+	maintain := func(ctx context.Context) {
+		ahead, err := store.Maintain(ctx, cfg.Delivery.Retention)
+		obs.ahead.Set(float64(ahead))
+		if err != nil && ctx.Err() == nil {
+			obs.Trouble("maintain partitions", err)
+		}
+	}
+	group.Go(maintain)
+	group.Every(time.Hour, maintain)
+	platform.Push("reconciler", 5*time.Second, group.Stop)
+}
+
+// Handler serves the public API.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+// Admin serves metrics, health and pprof.
+func (s *Service) Admin() http.Handler {
+	return httpapi.Admin(s.platform.Telemetry.Registry, s.Ready)
+}
+
+// Ready says whether requests can be served now, or why not.
+func (s *Service) Ready(ctx context.Context) error { return s.platform.Ready(ctx) }
+
+// Drain makes readiness fail.
+func (s *Service) Drain() { s.platform.Drain() }
+
+// Stop hands back what was not started, finishes and records what was, and closes everything.
+func (s *Service) Stop(ctx context.Context) error { return s.platform.Close(ctx) }
+
+// Run serves until ctx ends, then stops in order.
+func Run(ctx context.Context, cfg Config) error {
+	s, err := New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return service.Host(ctx, s, cfg.Listen, cfg.AdminListen, cfg.ShutdownGrace+10*time.Second)
+}

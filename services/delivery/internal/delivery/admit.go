@@ -1,0 +1,53 @@
+package delivery
+
+import "time"
+
+const (
+	// freshMargin is what an attempt may need beyond its timeout until its result is committed.
+	freshMargin = 5 * time.Second
+	// claimMargin is the same for a claim, with room for a slow database.
+	claimMargin = 15 * time.Second
+)
+
+// Row is what the database says about the delivery that a message names.
+type Row struct {
+	Status        Status
+	Attempts      int
+	NextAttemptAt time.Time
+	Parked        bool
+	Claimed       bool          // a claim is running
+	Age           time.Duration // since NextAttemptAt, by the database's clock; negative: not due yet
+}
+
+// Admission says what may be done with a message.
+type Admission int
+
+// The admissions.
+const (
+	Stale  Admission = iota // out of date: forget it
+	Start                   // make the attempt
+	Claim                   // make the attempt if the claim succeeds
+	Park                    // the endpoint is disabled: park the delivery
+	Cancel                  // the endpoint is deleted: cancel the delivery
+)
+
+// Admit decides by the rules of docs/architecture.md, "Which message may start an attempt". redelivered says that the broker handed
+// the message out before; grace is the reconciler's.
+func Admit(r Request, redelivered bool, row Row, target *Target, grace time.Duration) Admission {
+	switch {
+	case row.Status != Pending || row.Attempts != r.Attempt-1 || row.Parked || row.Claimed:
+		return Stale
+	case target.Deleted:
+		return Cancel
+	case target.Disabled:
+		return Park
+	case target.Unsignable:
+		return Stale // the row stays due: the reconciler asks again
+	case !r.MustClaim && !redelivered && row.NextAttemptAt.Equal(r.Due) && row.Age+target.Timeout+freshMargin < grace:
+		return Start
+	}
+	return Claim
+}
+
+// ClaimFor says how long a claim for an attempt at target lasts.
+func ClaimFor(target *Target) time.Duration { return target.Timeout + claimMargin }

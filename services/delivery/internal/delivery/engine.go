@@ -1,0 +1,318 @@
+package delivery
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/batch"
+)
+
+// Ticket is a message that the broker handed out. Exactly one of Done and Release ends it.
+type Ticket interface {
+	Request() Request
+	Redelivered() bool
+	InProgress() // tells the broker that work goes on
+	Done()       // the message has served
+	Release()    // hand it out again, here or elsewhere, after a moment
+}
+
+// Incoming is a request as the store sees it.
+type Incoming struct {
+	Request
+	Redelivered bool
+}
+
+// Finished is an attempt with what the delivery becomes by it.
+type Finished struct {
+	Job     *Job
+	Attempt *Attempt
+	Outcome Outcome
+}
+
+// Store decides about messages and keeps results. It is safe for concurrent use.
+type Store interface {
+	// Admit applies the rules of Admit to many messages. The result has one entry for each: a job to make the attempt, nil to
+	// forget the message. An error means that nothing was decided.
+	Admit(ctx context.Context, in []Incoming) ([]*Job, error)
+	// Record commits attempts and outcomes together. The result says for each whether the delivery changed; it did not when it was
+	// cancelled meanwhile. An error means that nothing was recorded; temporary says that repeating may help.
+	Record(ctx context.Context, finished []Finished) (changed []bool, err error)
+	Temporary(err error) bool
+}
+
+// Sender makes attempts. It returns nil if ctx ended before the endpoint's answer was complete: then it was not an attempt.
+type Sender interface {
+	Send(ctx context.Context, job *Job) *Attempt
+}
+
+// Scheduler plans the next attempt at the broker, without waiting. What it loses the reconciler finds.
+type Scheduler interface {
+	Schedule(r Request)
+}
+
+// Observer is told what happens, for metrics and logs. It is called concurrently.
+type Observer interface {
+	Attempted(f Finished)
+	Settled(f Finished)
+	Discarded(messages int)
+	Trouble(doing string, err error)
+}
+
+// Config bounds an Engine. Every field must be set.
+type Config struct {
+	Slots int // attempts at the same time, those being recorded included
+}
+
+const (
+	admitBatch   = 256
+	dispatchers  = 2
+	recordBatch  = 512
+	keepInterval = 20 * time.Second
+	pauseFirst   = 100 * time.Millisecond
+	pauseMost    = 2 * time.Second
+)
+
+// Engine carries deliveries from tickets through the sender to the record:
+//
+//	Submit ─▶ slot ─▶ Store.Admit (many at once) ─▶ Sender.Send ─▶ Store.Record (many at once) ─▶ Scheduler, Ticket.Done ─▶ slot free
+//
+// A ticket ends only after its result is committed. While Postgres is away nothing is dropped: slots stay taken, so nothing more is
+// pulled, and tickets are kept alive at the broker.
+type Engine struct {
+	store     Store
+	sender    Sender
+	scheduler Scheduler
+	observer  Observer
+
+	inbox    chan Ticket
+	slots    chan struct{}
+	recorder *batch.Batcher[*work]
+
+	intake     context.Context // ends when Stop begins
+	stopIntake context.CancelFunc
+	sending    context.Context // ends when Stop runs out of time
+	cutSending context.CancelFunc
+
+	loops    sync.WaitGroup // dispatchers and keeper
+	attempts sync.WaitGroup
+
+	mu     sync.Mutex
+	active map[*work]struct{}
+}
+
+// work is a ticket that holds a slot.
+type work struct {
+	ticket Ticket
+	Finished
+}
+
+// NewEngine starts an engine. Stop it.
+func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, observer Observer) *Engine {
+	e := &Engine{
+		store: store, sender: sender, scheduler: scheduler, observer: observer,
+		inbox:  make(chan Ticket),
+		slots:  make(chan struct{}, cfg.Slots),
+		active: map[*work]struct{}{},
+	}
+	e.intake, e.stopIntake = context.WithCancel(context.Background())
+	e.sending, e.cutSending = context.WithCancel(context.Background())
+	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Queue: cfg.Slots}, e.record)
+	for range dispatchers {
+		e.loops.Go(e.dispatch)
+	}
+	e.loops.Go(e.keepAlive)
+	return e
+}
+
+// Submit hands a ticket over and blocks until the engine takes it. When ctx or the engine ends first, the ticket is released.
+func (e *Engine) Submit(ctx context.Context, t Ticket) {
+	select {
+	case e.inbox <- t:
+	case <-ctx.Done():
+		t.Release()
+	case <-e.intake.Done():
+		t.Release()
+	}
+}
+
+// InFlight says how many slots are taken.
+func (e *Engine) InFlight() int { return len(e.slots) }
+
+// Stop takes no more tickets, lets attempts in flight finish and records them. When ctx ends first, the attempts that are not
+// finished are cut and their tickets released; they do not count.
+func (e *Engine) Stop(ctx context.Context) error {
+	e.stopIntake()
+	e.loops.Wait()
+	finished := make(chan struct{})
+	go func() {
+		e.attempts.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		e.cutSending()
+		<-finished
+	}
+	e.cutSending()
+	// Results are worth waiting for even when the time is up: a result that is lost is an attempt that is repeated.
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseMost)
+	defer cancel()
+	if d, ok := ctx.Deadline(); ok && time.Until(d) > pauseMost {
+		flush = ctx
+	}
+	return e.recorder.Close(flush)
+}
+
+func (e *Engine) dispatch() {
+	for {
+		works := e.gather()
+		if works == nil {
+			return
+		}
+		e.admit(works)
+	}
+}
+
+// gather waits for one ticket and takes what else is there, each with its slot. It returns nil when the intake has ended.
+func (e *Engine) gather() []*work {
+	select {
+	case e.slots <- struct{}{}:
+	case <-e.intake.Done():
+		return nil
+	}
+	var works []*work
+	select {
+	case t := <-e.inbox:
+		works = append(works, e.take(t))
+	case <-e.intake.Done():
+		<-e.slots
+		return nil
+	}
+	for len(works) < admitBatch {
+		select {
+		case e.slots <- struct{}{}:
+		default:
+			return works
+		}
+		select {
+		case t := <-e.inbox:
+			works = append(works, e.take(t))
+		default:
+			<-e.slots
+			return works
+		}
+	}
+	return works
+}
+
+func (e *Engine) take(t Ticket) *work {
+	w := &work{ticket: t}
+	e.mu.Lock()
+	e.active[w] = struct{}{}
+	e.mu.Unlock()
+	return w
+}
+
+// end ends a ticket and frees its slot.
+func (e *Engine) end(w *work, end func()) {
+	e.mu.Lock()
+	delete(e.active, w)
+	e.mu.Unlock()
+	end()
+	<-e.slots
+}
+
+func (e *Engine) admit(works []*work) {
+	in := make([]Incoming, len(works))
+	for i, w := range works {
+		in[i] = Incoming{w.ticket.Request(), w.ticket.Redelivered()}
+	}
+	var jobs []*Job
+	err := e.persist(e.intake, "admit", func(ctx context.Context) (err error) {
+		jobs, err = e.store.Admit(ctx, in)
+		return err
+	})
+	if err != nil && len(works) > 1 && !e.store.Temporary(err) { // one message spoils the batch: find it
+		middle := len(works) / 2
+		e.admit(works[:middle])
+		e.admit(works[middle:])
+		return
+	}
+	if err != nil {
+		for _, w := range works {
+			e.end(w, w.ticket.Release)
+		}
+		return
+	}
+	discarded := 0
+	for i, w := range works {
+		if jobs[i] == nil {
+			discarded++
+			e.end(w, w.ticket.Done)
+			continue
+		}
+		w.Job = jobs[i]
+		e.attempts.Go(func() { e.attempt(w) })
+	}
+	if discarded > 0 {
+		e.observer.Discarded(discarded)
+	}
+}
+
+func (e *Engine) attempt(w *work) {
+	w.Attempt = e.sender.Send(e.sending, w.Job)
+	if w.Attempt == nil {
+		e.end(w, w.ticket.Release)
+		return
+	}
+	w.Outcome = Decide(w.Attempt, w.Job.Target.Retry, time.Now(), rand.Float64)
+	e.observer.Attempted(w.Finished)
+	if err := e.recorder.Put(context.Background(), w); err != nil {
+		e.observer.Trouble("queue result", err)
+		e.end(w, w.ticket.Release)
+	}
+}
+
+// keepAlive tells the broker that tickets are still worked on, for as long as they are.
+func (e *Engine) keepAlive() {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.intake.Done():
+			return
+		case <-tick.C:
+		}
+		e.mu.Lock()
+		tickets := make([]Ticket, 0, len(e.active))
+		for w := range e.active {
+			tickets = append(tickets, w.ticket)
+		}
+		e.mu.Unlock()
+		for _, t := range tickets {
+			t.InProgress()
+		}
+	}
+}
+
+// persist repeats do, with growing pauses, while its error is temporary and ctx lasts.
+func (e *Engine) persist(ctx context.Context, doing string, do func(context.Context) error) error {
+	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
+		err := do(ctx)
+		if err == nil {
+			return nil
+		}
+		e.observer.Trouble(doing, err)
+		if !e.store.Temporary(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}

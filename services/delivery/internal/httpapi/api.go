@@ -1,0 +1,181 @@
+// Package httpapi is delivery's REST surface: deliveries and their attempts, retries and cancellation by hand.
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+// Store keeps deliveries of a tenant. Lists hold one item more than the limit when there are more.
+type Store interface {
+	List(ctx context.Context, t tenant.ID, query delivery.Query) ([]delivery.Delivery, error)
+	Delivery(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, []delivery.Attempt, error)
+	Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, publish *delivery.Request, err error)
+	Cancel(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, error)
+}
+
+// Publisher makes a request due at the broker, without waiting; what it loses the reconciler finds.
+type Publisher interface {
+	Publish(r delivery.Request)
+}
+
+// Handlers holds what the routes work with.
+type Handlers struct {
+	Store     Store
+	Publisher Publisher
+}
+
+type deliveryView struct {
+	ID             uuid.UUID       `json:"id"`
+	EventID        uuid.UUID       `json:"event_id"`
+	EndpointID     uuid.UUID       `json:"endpoint_id"`
+	EventType      string          `json:"event_type,omitempty"`
+	Status         delivery.Status `json:"status" enum:"pending,delivered,exhausted,cancelled"`
+	Attempts       int             `json:"attempts" doc:"Attempts made."`
+	CreatedAt      time.Time       `json:"created_at"`
+	NextAttemptAt  *time.Time      `json:"next_attempt_at" doc:"null: none is planned, because the delivery ended or its endpoint is disabled."`
+	CompletedAt    *time.Time      `json:"completed_at" doc:"null while pending."`
+	LastStatusCode int             `json:"last_status_code,omitempty" doc:"HTTP status of the last attempt; absent if there was no answer."`
+	LastErrorClass string          `json:"last_error_class,omitempty" doc:"In which way the last attempt failed without an answer that counts."`
+	CancelReason   string          `json:"cancel_reason,omitempty" doc:"requested or endpoint_deleted."`
+}
+
+type attemptView struct {
+	ID                uuid.UUID        `json:"id"`
+	Number            int              `json:"number"`
+	StartedAt         time.Time        `json:"started_at"`
+	Duration          httpapi.Duration `json:"duration"`
+	StatusCode        int              `json:"status_code,omitempty" doc:"Absent: no answer."`
+	ErrorClass        string           `json:"error_class,omitempty" enum:"dns,connect,tls,timeout,reset,blocked_address,protocol,invalid_url"`
+	ErrorDetail       string           `json:"error_detail,omitempty"`
+	ResponseExcerpt   string           `json:"response_excerpt,omitempty" doc:"The start of the answer's body; bytes that are not UTF-8 are replaced."`
+	ResponseTruncated bool             `json:"response_truncated,omitempty" doc:"The answer's body was longer than the excerpt."`
+	TraceID           string           `json:"trace_id,omitempty"`
+}
+
+type deliveryWithAttempts struct {
+	deliveryView
+	AttemptLog []attemptView `json:"attempt_log" nullable:"false" doc:"All attempts, the first one first."`
+}
+
+func viewDelivery(d delivery.Delivery) deliveryView {
+	return deliveryView{
+		ID: d.ID, EventID: d.EventID, EndpointID: d.EndpointID, EventType: d.EventType, Status: d.Status, Attempts: d.Attempts,
+		CreatedAt: uuid7.Time(d.ID), NextAttemptAt: optional(d.NextAttemptAt), CompletedAt: optional(d.CompletedAt),
+		LastStatusCode: d.LastStatus, LastErrorClass: d.LastError, CancelReason: d.CancelReason,
+	}
+}
+
+func viewAttempt(a delivery.Attempt) attemptView {
+	return attemptView{
+		ID: a.ID, Number: a.Number, StartedAt: a.StartedAt, Duration: httpapi.Duration(a.Duration), StatusCode: a.StatusCode,
+		ErrorClass: string(a.Class), ErrorDetail: a.Detail, ResponseExcerpt: strings.ToValidUTF8(string(a.Excerpt), "\uFFFD"),
+		ResponseTruncated: a.Truncated, TraceID: a.TraceID,
+	}
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+type (
+	idPath struct {
+		ID uuid.UUID `path:"id" format:"uuid"`
+	}
+	listInput struct {
+		httpapi.Page
+		Status        string    `query:"status" enum:"pending,delivered,exhausted,cancelled"`
+		EndpointID    string    `query:"endpoint_id" format:"uuid"`
+		EventID       string    `query:"event_id" format:"uuid"`
+		CreatedAfter  time.Time `query:"created_after" doc:"RFC 3339, inclusive."`
+		CreatedBefore time.Time `query:"created_before" doc:"RFC 3339, exclusive."`
+	}
+	listOutput struct {
+		Body httpapi.List[deliveryView]
+	}
+	deliveryOutput struct{ Body deliveryView }
+	detailOutput   struct{ Body deliveryWithAttempts }
+)
+
+// Register adds all routes.
+func (h *Handlers) Register(api *httpapi.API) {
+	route := func(method, path, id, summary string, scope auth.Scope, status int, doc string) httpapi.Route {
+		return httpapi.Route{Method: method, Path: path, ID: id, Summary: summary, Tag: "deliveries", Scope: scope, Status: status, Doc: doc}
+	}
+	httpapi.Register(api, route(http.MethodGet, "/v1/deliveries", "list-deliveries", "List deliveries, newest first", auth.ScopeDeliveriesRead, 0, ""), h.list)
+	httpapi.Register(api, route(http.MethodGet, "/v1/deliveries/{id}", "get-delivery", "Read a delivery and its attempts", auth.ScopeDeliveriesRead, 0, ""), h.get)
+	httpapi.Register(api, route(http.MethodPost, "/v1/deliveries/{id}/retry", "retry-delivery", "Make a delivery due now", auth.ScopeDeliveriesWrite, http.StatusAccepted,
+		"A pending delivery does not wait for its planned time. One that is exhausted or cancelled gets one more attempt; if its policy is spent and the attempt fails, it is exhausted again."), h.retry)
+	httpapi.Register(api, route(http.MethodPost, "/v1/deliveries/{id}/cancel", "cancel-delivery", "Cancel a pending delivery", auth.ScopeDeliveriesWrite, 0,
+		"An attempt that runs at this moment is not interrupted; it is recorded, and the delivery stays cancelled."), h.cancel)
+}
+
+func (h *Handlers) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	t := httpapi.Tenant(ctx)
+	query := delivery.Query{Status: delivery.Status(in.Status), After: in.CreatedAfter, Before: in.CreatedBefore, Limit: in.Limit}
+	if query.Cursor, err = in.After(); err != nil {
+		return nil, err
+	}
+	if query.Endpoint, err = httpapi.OptionalID("endpoint_id", in.EndpointID); err != nil {
+		return nil, err
+	}
+	if query.Event, err = httpapi.OptionalID("event_id", in.EventID); err != nil {
+		return nil, err
+	}
+	list, err := h.Store.List(ctx, t, query)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]deliveryView, len(list))
+	for i, d := range list {
+		views[i] = viewDelivery(d)
+	}
+	return &listOutput{httpapi.NewList(in.Page, views, func(v deliveryView) uuid.UUID { return v.ID })}, nil
+}
+
+func (h *Handlers) get(ctx context.Context, in *idPath) (*detailOutput, error) {
+	t := httpapi.Tenant(ctx)
+	d, attempts, err := h.Store.Delivery(ctx, t, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	view := deliveryWithAttempts{deliveryView: viewDelivery(d), AttemptLog: make([]attemptView, len(attempts))}
+	for i, a := range attempts {
+		view.AttemptLog[i] = viewAttempt(a)
+	}
+	return &detailOutput{view}, nil
+}
+
+func (h *Handlers) retry(ctx context.Context, in *idPath) (*deliveryOutput, error) {
+	t := httpapi.Tenant(ctx)
+	d, publish, err := h.Store.Retry(ctx, t, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if publish != nil {
+		h.Publisher.Publish(*publish)
+	}
+	return &deliveryOutput{viewDelivery(d)}, nil
+}
+
+func (h *Handlers) cancel(ctx context.Context, in *idPath) (*deliveryOutput, error) {
+	t := httpapi.Tenant(ctx)
+	d, err := h.Store.Cancel(ctx, t, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &deliveryOutput{viewDelivery(d)}, nil
+}

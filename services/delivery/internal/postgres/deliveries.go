@@ -1,0 +1,213 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+// Deliveries answers what tenants ask about their deliveries. It is safe for concurrent use.
+type Deliveries struct{ db *postgres.DB }
+
+// NewDeliveries makes the reader.
+func NewDeliveries(db *postgres.DB) *Deliveries { return &Deliveries{db: db} }
+
+const deliveryColumns = `
+SELECT d.id, d.event_id, d.endpoint_id, e.event_type, d.status, d.attempts, d.next_attempt_at, d.completed_at, coalesce(d.last_status, 0), coalesce(d.last_error, ''), coalesce(d.cancel_reason, '')
+FROM deliveries d LEFT JOIN webhook_events e ON e.tenant_id = d.tenant_id AND e.id = d.event_id `
+
+const listDeliveries = deliveryColumns + `
+WHERE d.tenant_id = @tenant AND d.id >= @from AND d.id < @until
+    AND (@status = '' OR d.status = @status) AND (@endpoint::uuid IS NULL OR d.endpoint_id = @endpoint) AND (@event::uuid IS NULL OR d.event_id = @event)
+ORDER BY d.id DESC LIMIT @limit`
+
+// List gives at most limit+1 deliveries of t, newest first. Those of one event are a range of the key.
+func (s *Deliveries) List(ctx context.Context, t tenant.ID, query delivery.Query) ([]delivery.Delivery, error) {
+	from, until := bounds(query)
+	var list []delivery.Delivery
+	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, listDeliveries, pgx.NamedArgs{
+			"tenant": t.UUID(), "from": from, "until": until, "status": query.Status,
+			"endpoint": query.Endpoint, "event": query.Event, "limit": query.Limit + 1,
+		})
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, scanDelivery)
+		return err
+	})
+	return list, err
+}
+
+// bounds gives the key range of a query: its times, narrowed to the event's millisecond and to what comes after the cursor.
+func bounds(query delivery.Query) (from, until uuid.UUID) {
+	from, until = uuid7.Floor(query.After), uuid.Max
+	if !query.Before.IsZero() {
+		until = uuid7.Floor(query.Before)
+	}
+	if query.Event != nil {
+		at := uuid7.Time(*query.Event)
+		from, until = later(from, uuid7.Floor(at)), earlier(until, uuid7.Floor(at.Add(time.Millisecond)))
+	}
+	if query.Cursor != nil {
+		until = earlier(until, *query.Cursor)
+	}
+	return from, until
+}
+
+func later(a, b uuid.UUID) uuid.UUID {
+	if string(a[:]) > string(b[:]) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b uuid.UUID) uuid.UUID {
+	if string(a[:]) < string(b[:]) {
+		return a
+	}
+	return b
+}
+
+const (
+	selectDelivery = deliveryColumns + `WHERE d.tenant_id = $1 AND d.id = $2`
+	selectAttempts = `
+SELECT id, number, started_at, duration_us, coalesce(status_code, 0), coalesce(error_class, ''), coalesce(error_detail, ''), response_excerpt, response_truncated, coalesce(trace_id, '')
+FROM delivery_attempts WHERE tenant_id = $1 AND delivery_id = $2 ORDER BY id LIMIT 1000`
+)
+
+// Delivery gives one delivery of t with its attempts, in order.
+func (s *Deliveries) Delivery(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, []delivery.Attempt, error) {
+	var d delivery.Delivery
+	var attempts []delivery.Attempt
+	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) (err error) {
+		if d, err = getDelivery(ctx, q, t, id); err != nil {
+			return err
+		}
+		rows, err := q.Query(ctx, selectAttempts, t.UUID(), id)
+		if err != nil {
+			return err
+		}
+		attempts, err = pgx.CollectRows(rows, scanAttempt)
+		return err
+	})
+	return d, attempts, err
+}
+
+func getDelivery(ctx context.Context, q postgres.Querier, t tenant.ID, id uuid.UUID) (delivery.Delivery, error) {
+	rows, err := q.Query(ctx, selectDelivery, t.UUID(), id)
+	if err != nil {
+		return delivery.Delivery{}, err
+	}
+	d, err := pgx.CollectExactlyOneRow(rows, scanDelivery)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return d, fault.NotFound("delivery_not_found", "There is no delivery with this id.")
+	}
+	return d, err
+}
+
+func scanDelivery(row pgx.CollectableRow) (delivery.Delivery, error) {
+	var d delivery.Delivery
+	var next pgtype.Timestamptz
+	var completed *time.Time
+	var eventType *string
+	err := row.Scan(&d.ID, &d.EventID, &d.EndpointID, &eventType, &d.Status, &d.Attempts, &next, &completed, &d.LastStatus, &d.LastError, &d.CancelReason)
+	if completed != nil {
+		d.CompletedAt = completed.UTC()
+	}
+	if eventType != nil {
+		d.EventType = *eventType
+	}
+	if d.Status == delivery.Pending {
+		d.NextAttemptAt = next.Time.UTC()
+		if next.InfinityModifier != pgtype.Finite {
+			d.NextAttemptAt, d.Parked = time.Time{}, true
+		}
+	}
+	return d, err
+}
+
+func scanAttempt(row pgx.CollectableRow) (delivery.Attempt, error) {
+	var a delivery.Attempt
+	var micros int64
+	err := row.Scan(&a.ID, &a.Number, &a.StartedAt, &micros, &a.StatusCode, &a.Class, &a.Detail, &a.Excerpt, &a.Truncated, &a.TraceID)
+	a.StartedAt = a.StartedAt.UTC()
+	a.Duration = time.Duration(micros) * time.Microsecond
+	return a, err
+}
+
+const (
+	lockDelivery = `
+SELECT d.status, d.attempts, isfinite(d.next_attempt_at), d.next_attempt_at <= now(), coalesce(d.claimed_until > now(), false), coalesce(d.traceparent, ''),
+    p.status = 'disabled', p.deleted_at IS NOT NULL
+FROM deliveries d JOIN endpoints p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
+WHERE d.tenant_id = $1 AND d.id = $2 FOR UPDATE OF d FOR SHARE OF p`
+	makeDue = `
+UPDATE deliveries SET status = 'pending', next_attempt_at = now(), completed_at = NULL, cancel_reason = NULL
+WHERE tenant_id = $1 AND id = $2 RETURNING next_attempt_at`
+)
+
+// Retry makes a delivery of t due now. published is the request to publish; it is nil when the delivery was due already.
+func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, publish *delivery.Request, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		publish = nil
+		var state delivery.RetryState
+		r := delivery.Request{Ref: delivery.Ref{Tenant: t, ID: id}, MustClaim: true}
+		var attempts int
+		err := q.QueryRow(ctx, lockDelivery, t.UUID(), id).Scan(&state.Status, &attempts, &state.Planned, &state.Due, &state.Claimed, &r.Traceparent, &state.Disabled, &state.Deleted)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fault.NotFound("delivery_not_found", "There is no delivery with this id.")
+		}
+		if err != nil {
+			return err
+		}
+		again, err := state.MayRetry()
+		if err != nil {
+			return err
+		}
+		if again {
+			if err := q.QueryRow(ctx, makeDue, t.UUID(), id).Scan(&r.Due); err != nil {
+				return err
+			}
+			r.Attempt = attempts + 1
+			publish = &r
+		}
+		d, err = getDelivery(ctx, q, t, id)
+		return err
+	})
+	return d, publish, err
+}
+
+const cancelDelivery = `
+UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now(), next_attempt_at = 'infinity'
+WHERE tenant_id = $1 AND id = $2 AND status = 'pending'`
+
+// Cancel ends a pending delivery of t. An attempt that runs meanwhile is recorded but changes nothing. Cancelling again changes nothing;
+// a delivery that ended otherwise is a conflict.
+func (s *Deliveries) Cancel(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, error) {
+	var d delivery.Delivery
+	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, cancelDelivery, t.UUID(), id)
+		if err != nil {
+			return err
+		}
+		if d, err = getDelivery(ctx, q, t, id); err != nil {
+			return err
+		}
+		if d.Status != delivery.Cancelled {
+			return fault.Conflict("delivery_ended", "The delivery is "+string(d.Status)+" already; only a pending one can be cancelled.")
+		}
+		return nil
+	})
+	return d, err
+}

@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+// Oldest first by the partial index; rows that another replica works on are left to it. Moving next_attempt_at is the lease: the row is
+// overdue again after the grace, whatever happens to its message.
+const leaseOverdue = `
+WITH overdue AS (
+    SELECT tenant_id, id FROM deliveries
+    WHERE status = 'pending' AND next_attempt_at < now() - $1::interval AND coalesce(claimed_until < now(), true)
+    ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET next_attempt_at = now() FROM overdue o
+WHERE d.tenant_id = o.tenant_id AND d.id = o.id
+RETURNING d.tenant_id, d.id, d.attempts + 1, d.next_attempt_at, coalesce(d.traceparent, '')`
+
+// Overdue takes at most limit deliveries that nobody seems to work on and gives the requests to publish for them.
+func (s *Store) Overdue(ctx context.Context, limit int) ([]delivery.Request, error) {
+	var requests []delivery.Request
+	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, leaseOverdue, s.defaults.Grace, limit)
+		if err != nil {
+			return err
+		}
+		requests, err = pgx.CollectRows(rows, scanRequest)
+		return err
+	})
+	return requests, err
+}
+
+func scanRequest(row pgx.CollectableRow) (delivery.Request, error) {
+	r := delivery.Request{MustClaim: true}
+	var t uuid.UUID
+	err := row.Scan(&t, &r.ID, &r.Attempt, &r.Due, &r.Traceparent)
+	r.Tenant = tenant.ID(t)
+	return r, err
+}
+
+const (
+	unaccountedMost = 100000
+	// Counted up to a bound: the number matters less than that it is not 0.
+	countUnaccounted = `
+SELECT count(*), coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8 FROM (
+    SELECT next_attempt_at FROM deliveries
+    WHERE status = 'pending' AND next_attempt_at < now() - $1::interval AND coalesce(claimed_until < now(), true)
+    ORDER BY next_attempt_at LIMIT $2
+) overdue`
+)
+
+// Unaccounted counts deliveries that are overdue by more than the grace and says how long the oldest is due.
+func (s *Store) Unaccounted(ctx context.Context) (count int, oldest time.Duration, err error) {
+	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		var seconds float64
+		err := q.QueryRow(ctx, countUnaccounted, s.defaults.Grace, unaccountedMost).Scan(&count, &seconds)
+		oldest = time.Duration(seconds * float64(time.Second))
+		return err
+	})
+	return count, oldest, err
+}
+
+const (
+	daysAhead        = 7
+	ensurePartitions = `SELECT beaconpost_ensure_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + $1::int)`
+	dropPartitions   = `SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date)`
+	partitionsAhead  = `SELECT beaconpost_partitions_ahead()`
+)
+
+// Maintain makes partitions for the days ahead, drops those older than retention (0: none), and says for how many days after today there are
+// partitions.
+func (s *Store) Maintain(ctx context.Context, retention time.Duration) (ahead int, err error) {
+	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		if _, err := q.Exec(ctx, ensurePartitions, daysAhead); err != nil {
+			return err
+		}
+		return q.QueryRow(ctx, partitionsAhead).Scan(&ahead)
+	})
+	if err != nil || retention == 0 {
+		return ahead, err
+	}
+	// On its own: dropping waits for locks, and must not undo what was made.
+	return ahead, s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, dropPartitions, retention)
+		return err
+	})
+}

@@ -1,0 +1,238 @@
+// Package postgres reads due deliveries, records attempts and outcomes, finds what was lost, and answers the deliveries API.
+//
+// Background statements run across tenants as beaconpost_delivery; what a tenant asks for runs as beaconpost_api.
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/rs/zerolog"
+
+	"github.com/beaconpost/beaconpost/pkg/backoff"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+var _ delivery.Store = (*Store)(nil)
+
+// Defaults are the installation's values for what endpoints leave open.
+type Defaults struct {
+	Timeout time.Duration
+	Retry   backoff.Policy
+	Grace   time.Duration // the reconciler's
+}
+
+const targetsCached = 50000
+
+// Store is the delivery engine's database. It is safe for concurrent use.
+type Store struct {
+	db       *postgres.DB
+	ring     *secretbox.Keyring
+	defaults Defaults
+	targets  *lru.Cache[delivery.Ref, *delivery.Target] // by endpoint; a hit counts only if its version is the row's
+	log      zerolog.Logger
+}
+
+// NewStore makes a Store; ring opens the endpoints' secrets.
+func NewStore(db *postgres.DB, ring *secretbox.Keyring, defaults Defaults, log zerolog.Logger) (*Store, error) {
+	targets, err := lru.New[delivery.Ref, *delivery.Target](targetsCached)
+	if err != nil {
+		return nil, fmt.Errorf("make target cache: %w", err)
+	}
+	return &Store{db: db, ring: ring, defaults: defaults, targets: targets, log: log}, nil
+}
+
+// Temporary says whether repeating may help.
+func (s *Store) Temporary(err error) bool { return postgres.IsUnavailable(err) }
+
+// One look-up for many messages. An event or endpoint that does not exist leaves its delivery out, as if it did not exist.
+const selectDue = `
+SELECT m.n, d.status, d.attempts, d.next_attempt_at, d.next_attempt_at = 'infinity', coalesce(d.claimed_until > now(), false),
+    CASE WHEN isfinite(d.next_attempt_at) THEN extract(epoch FROM now() - d.next_attempt_at)::float8 ELSE 0 END,
+    coalesce(d.traceparent, ''), e.id, e.event_type, e.payload, p.id, p.version
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS m (tenant_id, id, n)
+JOIN deliveries d ON d.tenant_id = m.tenant_id AND d.id = m.id
+JOIN webhook_events e ON e.tenant_id = d.tenant_id AND e.id = d.event_id
+JOIN endpoints p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id`
+
+// due is what was read for one message.
+type due struct {
+	row      delivery.Row
+	job      *delivery.Job
+	endpoint delivery.Ref
+	version  int64
+}
+
+// Admit implements delivery.Store.
+func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.Job, error) {
+	jobs := make([]*delivery.Job, len(in))
+	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		clear(jobs)
+		found, err := readDue(ctx, q, in)
+		if err != nil {
+			return fmt.Errorf("read due deliveries: %w", err)
+		}
+		if err := s.fillTargets(ctx, q, found); err != nil {
+			return fmt.Errorf("read endpoints: %w", err)
+		}
+		return s.sort(ctx, q, in, found, jobs)
+	})
+	return jobs, err
+}
+
+func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([]*due, error) {
+	tenants, ids := make([]uuid.UUID, len(in)), make([]uuid.UUID, len(in))
+	for i, r := range in {
+		tenants[i], ids[i] = r.Tenant.UUID(), r.ID
+	}
+	rows, err := q.Query(ctx, selectDue, tenants, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := make([]*due, len(in))
+	for rows.Next() {
+		var n int64
+		var age float64
+		var next pgtype.Timestamptz
+		d := &due{job: &delivery.Job{}}
+		if err := rows.Scan(&n, &d.row.Status, &d.row.Attempts, &next, &d.row.Parked, &d.row.Claimed, &age,
+			&d.job.Traceparent, &d.job.EventID, &d.job.EventType, &d.job.Payload, &d.endpoint.ID, &d.version); err != nil {
+			return nil, err
+		}
+		r := in[n-1]
+		d.row.NextAttemptAt, d.row.Age = next.Time, time.Duration(age*float64(time.Second))
+		d.job.Ref, d.job.Attempt, d.endpoint.Tenant = r.Ref, r.Attempt, r.Tenant
+		if r.Traceparent != "" {
+			d.job.Traceparent = r.Traceparent
+		}
+		found[n-1] = d
+	}
+	return found, rows.Err()
+}
+
+// sort applies the rules, makes the claims that they ask for and puts what may start into jobs.
+func (s *Store) sort(ctx context.Context, q postgres.Querier, in []delivery.Incoming, found []*due, jobs []*delivery.Job) error {
+	var claims, parks, cancels []int
+	seen := make(map[delivery.Ref]bool, len(in))
+	for i, d := range found {
+		if d == nil || seen[in[i].Ref] {
+			continue
+		}
+		switch delivery.Admit(in[i].Request, in[i].Redelivered, d.row, d.job.Target, s.defaults.Grace) {
+		case delivery.Stale:
+			continue
+		case delivery.Start:
+			jobs[i] = d.job
+		case delivery.Claim:
+			claims = append(claims, i)
+		case delivery.Park:
+			parks = append(parks, i)
+		case delivery.Cancel:
+			cancels = append(cancels, i)
+		}
+		seen[in[i].Ref] = true // a second message for it in this batch is as good as stale
+	}
+	if err := s.claim(ctx, q, claims, found, jobs); err != nil {
+		return fmt.Errorf("claim deliveries: %w", err)
+	}
+	if err := change(ctx, q, parkDeliveries, parks, found); err != nil {
+		return fmt.Errorf("park deliveries: %w", err)
+	}
+	if err := change(ctx, q, cancelDeliveries, cancels, found); err != nil {
+		return fmt.Errorf("cancel deliveries: %w", err)
+	}
+	return nil
+}
+
+const claimDeliveries = `
+UPDATE deliveries d SET claimed_until = now() + m.lease_ms * interval '1 millisecond'
+FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[]) AS m (tenant_id, id, attempt, lease_ms)
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND d.attempts = m.attempt - 1
+    AND d.next_attempt_at <= now() + interval '1 second' AND coalesce(d.claimed_until <= now(), true)
+RETURNING d.tenant_id, d.id`
+
+func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, found []*due, jobs []*delivery.Job) error {
+	if len(which) == 0 {
+		return nil
+	}
+	tenants, ids := refs(which, found)
+	attempts, leases := make([]int, len(which)), make([]int64, len(which))
+	for n, i := range which {
+		attempts[n] = found[i].job.Attempt
+		leases[n] = delivery.ClaimFor(found[i].job.Target).Milliseconds()
+	}
+	rows, err := q.Query(ctx, claimDeliveries, tenants, ids, attempts, leases)
+	if err != nil {
+		return err
+	}
+	won, err := collectRefs(rows)
+	if err != nil {
+		return err
+	}
+	for _, i := range which {
+		if won[found[i].job.Ref] {
+			jobs[i] = found[i].job
+		}
+	}
+	return nil
+}
+
+const (
+	// The lock on the endpoint makes sure that it is not enabled between the look and the parking.
+	parkDeliveries = `
+WITH off AS (
+    SELECT tenant_id, id FROM endpoints p
+    WHERE (tenant_id, id) IN (SELECT * FROM unnest($3::uuid[], $4::uuid[])) AND status = 'disabled' AND deleted_at IS NULL FOR SHARE
+)
+UPDATE deliveries d SET next_attempt_at = 'infinity'
+FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id), off
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND off.tenant_id = d.tenant_id AND off.id = d.endpoint_id`
+	cancelDeliveries = `
+UPDATE deliveries d SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now(), next_attempt_at = 'infinity'
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS m (tenant_id, id, endpoint_tenant, endpoint_id)
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending'`
+)
+
+func change(ctx context.Context, q postgres.Querier, statement string, which []int, found []*due) error {
+	if len(which) == 0 {
+		return nil
+	}
+	tenants, ids := refs(which, found)
+	endpoints := make([]uuid.UUID, len(which))
+	for n, i := range which {
+		endpoints[n] = found[i].endpoint.ID
+	}
+	_, err := q.Exec(ctx, statement, tenants, ids, tenants, endpoints)
+	return err
+}
+
+func refs(which []int, found []*due) (tenants, ids []uuid.UUID) {
+	for _, i := range which {
+		tenants = append(tenants, found[i].job.Tenant.UUID())
+		ids = append(ids, found[i].job.ID)
+	}
+	return tenants, ids
+}
+
+func collectRefs(rows pgx.Rows) (map[delivery.Ref]bool, error) {
+	defer rows.Close()
+	set := map[delivery.Ref]bool{}
+	for rows.Next() {
+		var t, id uuid.UUID
+		if err := rows.Scan(&t, &id); err != nil {
+			return nil, err
+		}
+		set[delivery.Ref{Tenant: tenant.ID(t), ID: id}] = true
+	}
+	return set, rows.Err()
+}
+

@@ -1,0 +1,143 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/backoff"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/signature"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+const selectTargets = `
+SELECT p.tenant_id, p.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms
+FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) JOIN endpoints p ON p.tenant_id = m.tenant_id AND p.id = m.id`
+
+const selectSecrets = `
+SELECT s.tenant_id, s.endpoint_id, s.id, s.key_id, s.ciphertext, s.expires_at
+FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) JOIN endpoint_secrets s ON s.tenant_id = m.tenant_id AND s.endpoint_id = m.id
+WHERE s.expires_at IS NULL OR s.expires_at > now() ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC`
+
+// fillTargets gives every job its endpoint, from the cache when the cached version is the present one.
+func (s *Store) fillTargets(ctx context.Context, q postgres.Querier, found []*due) error {
+	missing := map[delivery.Ref]*delivery.Target{}
+	var tenants, ids []uuid.UUID
+	for _, d := range found {
+		if d == nil {
+			continue
+		}
+		if t, ok := s.targets.Get(d.endpoint); ok && t.Version == d.version {
+			d.job.Target = t
+		} else if _, asked := missing[d.endpoint]; !asked {
+			missing[d.endpoint] = nil
+			tenants, ids = append(tenants, d.endpoint.Tenant.UUID()), append(ids, d.endpoint.ID)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := s.readTargets(ctx, q, tenants, ids, missing); err != nil {
+		return err
+	}
+	if err := s.readSecrets(ctx, q, tenants, ids, missing); err != nil {
+		return err
+	}
+	for ref, t := range missing {
+		if !t.Unsignable {
+			s.targets.Add(ref, t)
+		}
+	}
+	for _, d := range found {
+		if d != nil && d.job.Target == nil {
+			d.job.Target = missing[d.endpoint]
+		}
+	}
+	return nil
+}
+
+func (s *Store) readTargets(ctx context.Context, q postgres.Querier, tenants, ids []uuid.UUID, into map[delivery.Ref]*delivery.Target) error {
+	rows, err := q.Query(ctx, selectTargets, tenants, ids)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var owner uuid.UUID
+		var timeout, base, limit *int64
+		var attempts *int
+		var schedule []int64
+		t := &delivery.Target{}
+		if err := rows.Scan(&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout, &attempts, &schedule, &base, &limit); err != nil {
+			return err
+		}
+		t.Timeout = s.defaults.Timeout
+		if timeout != nil {
+			t.Timeout = time.Duration(*timeout) * time.Millisecond
+		}
+		over := backoff.Policy{Base: millis(base), Cap: millis(limit)}
+		if attempts != nil {
+			over.MaxAttempts = *attempts
+		}
+		for _, ms := range schedule {
+			over.Schedule = append(over.Schedule, time.Duration(ms)*time.Millisecond)
+		}
+		t.Retry = s.defaults.Retry.Merge(over)
+		into[delivery.Ref{Tenant: tenant.ID(owner), ID: t.EndpointID}] = t
+	}
+	return rows.Err()
+}
+
+func millis(ms *int64) time.Duration {
+	if ms == nil {
+		return 0
+	}
+	return time.Duration(*ms) * time.Millisecond
+}
+
+func (s *Store) readSecrets(ctx context.Context, q postgres.Querier, tenants, ids []uuid.UUID, into map[delivery.Ref]*delivery.Target) error {
+	rows, err := q.Query(ctx, selectSecrets, tenants, ids)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var owner, endpointID, id uuid.UUID
+		var keyID string
+		var ciphertext []byte
+		var expires *time.Time
+		if err := rows.Scan(&owner, &endpointID, &id, &keyID, &ciphertext, &expires); err != nil {
+			return err
+		}
+		t := into[delivery.Ref{Tenant: tenant.ID(owner), ID: endpointID}]
+		value, err := s.openSecret(keyID, ciphertext, postgres.SecretAAD(tenant.ID(owner), endpointID, id))
+		if err != nil {
+			// One endpoint's trouble, and ours: its deliveries wait, the others go on.
+			s.log.Error().Err(err).Str("endpoint_id", endpointID.String()).Str("secret_id", id.String()).Msg("signing secret cannot be opened; deliveries of this endpoint wait")
+			t.Unsignable = true
+			continue
+		}
+		secret := delivery.Secret{Value: value}
+		if expires != nil {
+			secret.ExpiresAt = *expires
+		}
+		t.Secrets = append(t.Secrets, secret)
+	}
+	return rows.Err()
+}
+
+func (s *Store) openSecret(keyID string, ciphertext, aad []byte) (signature.Secret, error) {
+	plain, err := s.ring.Open(keyID, ciphertext, aad)
+	if err != nil {
+		return signature.Secret{}, fmt.Errorf("open secret: %w", err)
+	}
+	value, err := signature.ParseSecret(string(plain))
+	if err != nil {
+		return signature.Secret{}, fmt.Errorf("read secret: %w", err)
+	}
+	return value, nil
+}

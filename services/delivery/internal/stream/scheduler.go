@@ -1,0 +1,29 @@
+package stream
+
+import (
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+var _ delivery.Scheduler = (*Scheduler)(nil)
+
+// Scheduler publishes retries and requests that are due.
+type Scheduler struct{ publisher *stream.Publisher }
+
+// NewScheduler makes a Scheduler on a publisher that its caller closes.
+func NewScheduler(p *stream.Publisher) *Scheduler { return &Scheduler{p} }
+
+// Schedule implements delivery.Scheduler: the broker makes r due at r.Due.
+func (s *Scheduler) Schedule(r delivery.Request) { s.publisher.Retry(message(r)) }
+
+// Publish makes r due now.
+func (s *Scheduler) Publish(r delivery.Request) { s.publisher.Ready(message(r)) }
+
+func message(r delivery.Request) stream.DeliveryReady {
+	return stream.DeliveryReady{
+		Tenant: r.Tenant, DeliveryID: r.ID, Attempt: r.Attempt, Due: r.Due, MustClaim: r.MustClaim, Traceparent: r.Traceparent,
+	}
+}
+
+// Connected implements delivery.Publisher.
+func (s *Scheduler) Connected() bool { return s.publisher.Connected() }

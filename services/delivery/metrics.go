@@ -1,0 +1,112 @@
+package delivery
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/rs/zerolog"
+
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+// observer counts and logs what the engine does.
+type observer struct {
+	log zerolog.Logger
+
+	deliveries  *prometheus.CounterVec
+	attempts    *prometheus.HistogramVec
+	latency     prometheus.Histogram
+	discarded   prometheus.Counter
+	republished prometheus.Counter
+	trouble     *prometheus.CounterVec
+	unaccounted prometheus.Gauge
+	oldest      prometheus.Gauge
+	ahead       prometheus.Gauge
+}
+
+var _ delivery.Observer = (*observer)(nil)
+
+func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
+	f := promauto.With(reg)
+	o := &observer{
+		log: log,
+		deliveries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "beaconpost_deliveries_total", Help: "Attempts that changed their delivery, by what it became: delivered, exhausted, or retry.",
+		}, []string{"outcome"}),
+		attempts: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "beaconpost_delivery_attempt_duration_seconds", Help: "Time of one attempt by result: the class of the HTTP status, or of the error.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30},
+		}, []string{"result"}),
+		latency: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "beaconpost_delivery_latency_seconds", Help: "Time from an event's acceptance to the record of its delivery, retries included.",
+			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200},
+		}),
+		discarded:   f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_delivery_messages_discarded_total", Help: "Broker messages that were out of date: the delivery had moved on."}),
+		republished: f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_reconciler_republished_total", Help: "Deliveries that the reconciler published because nobody seemed to work on them."}),
+		trouble:     f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_delivery_trouble_total", Help: "Failures of the engine's own work, by what it was doing. It goes on trying."}, []string{"doing"}),
+		unaccounted: f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted", Help: "Pending deliveries overdue by more than the grace, in the whole database, counted up to 100000. It returns to 0."}),
+		oldest:      f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted_oldest_age_seconds", Help: "For how long the oldest unaccounted delivery has been due; 0 if there is none."}),
+		ahead:       f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_partitions_ahead_days", Help: "Days after today for which partitions exist; -1: not even today."}),
+	}
+	for _, outcome := range []string{"delivered", "exhausted", "retry"} {
+		o.deliveries.WithLabelValues(outcome)
+	}
+	for _, class := range delivery.Classes() {
+		o.attempts.WithLabelValues(string(class))
+	}
+	for _, result := range []string{"2xx", "3xx", "4xx", "5xx"} {
+		o.attempts.WithLabelValues(result)
+	}
+	return o
+}
+
+// Attempted implements delivery.Observer: one wide line per attempt.
+func (o *observer) Attempted(f delivery.Finished) {
+	o.attempts.WithLabelValues(result(f.Attempt)).Observe(f.Attempt.Duration.Seconds())
+	event := o.log.Info().
+		Str("tenant_id", f.Job.Tenant.String()).Str("event_id", f.Job.EventID.String()).Str("event_type", f.Job.EventType).
+		Str("endpoint_id", f.Job.Target.EndpointID.String()).Str("delivery_id", f.Job.ID.String()).
+		Int("attempt", f.Attempt.Number).Int("status", f.Attempt.StatusCode).Str("error_class", string(f.Attempt.Class)).
+		Str("outcome", outcome(f)).Dur("duration_ms", f.Attempt.Duration).Int("payload_bytes", len(f.Job.Payload)).Str("trace_id", f.Attempt.TraceID)
+	if f.Outcome.Status == delivery.Pending {
+		event = event.Time("next_attempt_at", f.Outcome.Next)
+	}
+	event.Msg("attempt")
+}
+
+// Settled implements delivery.Observer.
+func (o *observer) Settled(f delivery.Finished) {
+	o.deliveries.WithLabelValues(outcome(f)).Inc()
+	if f.Outcome.Status == delivery.Delivered {
+		o.latency.Observe(time.Since(uuid7.Time(f.Job.EventID)).Seconds())
+	}
+}
+
+// Discarded implements delivery.Observer.
+func (o *observer) Discarded(messages int) { o.discarded.Add(float64(messages)) }
+
+// Trouble implements delivery.Observer.
+func (o *observer) Trouble(doing string, err error) {
+	o.trouble.WithLabelValues(doing).Inc()
+	o.log.Error().Err(err).Str("doing", doing).Msg("engine trouble")
+}
+
+func outcome(f delivery.Finished) string {
+	if f.Outcome.Status == delivery.Pending {
+		return "retry"
+	}
+	return string(f.Outcome.Status)
+}
+
+func result(a *delivery.Attempt) string {
+	if a.Class != "" {
+		return string(a.Class)
+	}
+	if a.StatusCode < 100 || a.StatusCode > 599 {
+		return "other"
+	}
+	return strconv.Itoa(a.StatusCode/100) + "xx"
+}

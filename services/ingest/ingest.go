@@ -1,0 +1,145 @@
+// Package ingest is the service that takes events in: it authenticates, validates, commits events with their deliveries to
+// Postgres and announces the deliveries to the broker. It also keeps endpoints, projects, API keys and tenants.
+//
+// See docs/architecture.md for its place in the flow, README.md for what it owns.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/config"
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/pkg/netguard"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
+	ingesthttp "github.com/beaconpost/beaconpost/services/ingest/internal/httpapi"
+	ingestpg "github.com/beaconpost/beaconpost/services/ingest/internal/postgres"
+	ingeststream "github.com/beaconpost/beaconpost/services/ingest/internal/stream"
+)
+
+// Config of the service. Variables have the prefix BEACONPOST_.
+type Config struct {
+	service.Config
+	Listen         string             `env:"LISTEN" envDefault:":8080" doc:"Address of the public API."`
+	AdminListen    string             `env:"ADMIN_LISTEN" envDefault:":9090" doc:"Address of metrics, health and pprof."`
+	SecretsKeys    config.Secret      `env:"SECRETS_KEYS,required" doc:"Keys that seal signing secrets, as id:base64 separated by commas; the first seals, all open. beaconpost keygen makes one."`
+	MaxPayload     config.ByteSize    `env:"MAX_PAYLOAD" envDefault:"256KiB" doc:"Largest payload of an event."`
+	AcceptTimeout  time.Duration      `env:"ACCEPT_TIMEOUT" envDefault:"5s" doc:"Bound on accepting one event; then 503."`
+	MaxTimeout     time.Duration      `env:"ENDPOINT_MAX_TIMEOUT" envDefault:"30s" doc:"Longest time limit that an endpoint can have for an attempt."`
+	IdempotencyTTL time.Duration      `env:"IDEMPOTENCY_TTL" envDefault:"24h" doc:"How long an Idempotency-Key is remembered."`
+	Network        netguard.EnvConfig `envPrefix:"NETWORK_"`
+}
+
+// Service is a running ingest.
+type Service struct {
+	platform *service.Platform
+	handler  http.Handler
+	accounts *ingestpg.Accounts
+}
+
+var _ service.Service = (*Service)(nil)
+
+// New opens the service. Stop it.
+func New(ctx context.Context, cfg Config) (_ *Service, err error) {
+	ring, err := secretbox.ParseKeyring(cfg.SecretsKeys.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("BEACONPOST_SECRETS_KEYS: %w", err)
+	}
+	platform, err := service.Open(ctx, "ingest", postgres.RoleIngest, cfg.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	s := &Service{platform: platform, accounts: ingestpg.NewAccounts(platform.DB)}
+	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry.Registry, platform.Telemetry.Log)
+	if err != nil {
+		return nil, err
+	}
+	platform.Push("publisher", cfg.ShutdownGrace, publisher.Close)
+	appender, err := ingestpg.NewAppender(platform.DB, ingestpg.NewMetrics(platform.Telemetry.Registry))
+	if err != nil {
+		return nil, err
+	}
+	platform.Push("group commit", cfg.ShutdownGrace, appender.Close)
+
+	api := httpapi.New(httpapi.Config{
+		Service: "ingest", Title: "Beaconpost ingest", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: platform.Telemetry,
+	})
+	handlers := &ingesthttp.Handlers{
+		Acceptor:  event.NewService(appender, ingeststream.NewAnnouncer(publisher)),
+		Events:    ingestpg.NewEvents(platform.DB),
+		Endpoints: ingestpg.NewEndpoints(platform.DB, ring),
+		Accounts:  s.accounts,
+		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.Policy().CheckURL},
+
+		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout,
+	}
+	handlers.Register(api)
+	if s.handler, err = api.Handler(); err != nil {
+		return nil, err
+	}
+	s.startMaintenance(cfg)
+	return s, nil
+}
+
+func (s *Service) startMaintenance(cfg Config) {
+	group := lifecycle.NewGroup(context.Background())
+	group.Every(time.Minute, func(ctx context.Context) {
+		n, err := s.accounts.ExpireIdempotencyKeys(ctx, cfg.IdempotencyTTL)
+		if err != nil && ctx.Err() == nil {
+			s.platform.Telemetry.Log.Warn().Err(err).Int64("expired", n).Msg("idempotency keys were not all expired")
+		}
+	})
+	s.platform.Push("maintenance", 5*time.Second, group.Stop)
+}
+
+// Handler serves the public API.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+// Admin serves metrics, health and pprof.
+func (s *Service) Admin() http.Handler {
+	return httpapi.Admin(s.platform.Telemetry.Registry, s.Ready)
+}
+
+// Ready says whether events can be accepted now, or why not.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.platform.Ready(ctx); err != nil {
+		return err
+	}
+	days, err := s.accounts.PartitionsAhead(ctx)
+	if err != nil {
+		return fmt.Errorf("look at partitions (was `beaconpost migrate up` run?): %w", err)
+	}
+	if days < 0 {
+		return errors.New("there is no partition for today: is a delivery service running?")
+	}
+	return nil
+}
+
+// Drain makes readiness fail.
+func (s *Service) Drain() { s.platform.Drain() }
+
+// Stop flushes what was accepted and closes everything.
+func (s *Service) Stop(ctx context.Context) error { return s.platform.Close(ctx) }
+
+// Run serves until ctx ends, then stops in order.
+func Run(ctx context.Context, cfg Config) error {
+	s, err := New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return service.Host(ctx, s, cfg.Listen, cfg.AdminListen, cfg.ShutdownGrace+5*time.Second)
+}

@@ -1,0 +1,136 @@
+// Package event owns what an event is, when one is acceptable, and which endpoints it goes to.
+//
+// It knows neither HTTP nor SQL. Acceptance is: check the submission, store it durably together with its deliveries (Store), then
+// announce the deliveries to the broker without waiting (Announcer).
+package event
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
+)
+
+// Event is an immutable fact of a tenant.
+type Event struct {
+	ID         uuid.UUID // UUIDv7; its millisecond is the event's time
+	ProjectID  *uuid.UUID
+	EndpointID *uuid.UUID // set when the producer named one
+	Type       string
+	Payload    []byte // a JSON value, byte for byte as received
+}
+
+// CreatedAt gives the millisecond in which the event was accepted.
+func (e Event) CreatedAt() time.Time { return uuid7.Time(e.ID) }
+
+// Delivery is one event on its way to one endpoint.
+type Delivery struct {
+	Tenant      tenant.ID
+	ID          uuid.UUID
+	EventID     uuid.UUID
+	EndpointID  uuid.UUID
+	DueAt       time.Time
+	Traceparent string
+}
+
+// Submission is an event that a producer wants accepted.
+type Submission struct {
+	Tenant         tenant.ID
+	Event          Event  // ID is set by Accept
+	IdempotencyKey string // "" for none
+	BodyHash       [32]byte
+	Traceparent    string
+}
+
+// Receipt says what became of a submission.
+type Receipt struct {
+	ID         uuid.UUID
+	Replayed   bool // the idempotency key was seen before: ID is the first event's
+	Deliveries []Delivery
+}
+
+// Store keeps events. Append returns after the event, its deliveries and its idempotency key are committed together, or with a
+// fault after nothing was. Errors are faults.
+type Store interface {
+	Append(ctx context.Context, s Submission) (Receipt, error)
+}
+
+// Announcer tells the broker about deliveries that are due. It does not wait and cannot fail: what it does not manage the
+// reconciler does.
+type Announcer interface {
+	Announce(deliveries []Delivery)
+}
+
+// Service accepts events. It is safe for concurrent use.
+type Service struct {
+	store    Store
+	announce Announcer
+}
+
+// NewService makes a Service.
+func NewService(store Store, announce Announcer) *Service {
+	return &Service{store: store, announce: announce}
+}
+
+// Accept takes s in. When it returns without error the event is durable. Errors are faults.
+func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
+	if err := CheckType(s.Event.Type); err != nil {
+		return Receipt{}, err
+	}
+	if err := checkKey(s.IdempotencyKey); err != nil {
+		return Receipt{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Receipt{}, fmt.Errorf("make event id: %w", err)
+	}
+	s.Event.ID = id
+	receipt, err := svc.store.Append(ctx, s)
+	if err != nil {
+		return Receipt{}, err
+	}
+	svc.announce.Announce(receipt.Deliveries)
+	return receipt, nil
+}
+
+const maxTypeLength = 200
+
+var typePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+
+// CheckType says whether name can be an event type: words of letters, digits, _ and -, joined by dots, at most 200 characters.
+func CheckType(name string) error {
+	if len(name) <= maxTypeLength && typePattern.MatchString(name) {
+		return nil
+	}
+	return fault.Invalid("invalid_event_type", "event_type",
+		"Expected a dotted name such as order.paid: words of letters, digits, _ and -, joined by dots, at most 200 characters.")
+}
+
+const maxKeyLength = 255
+
+func checkKey(key string) error {
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return fault.Invalid("invalid_idempotency_key", "Idempotency-Key", "Expected visible ASCII characters.")
+		}
+	}
+	if len(key) > maxKeyLength {
+		return fault.Invalid("invalid_idempotency_key", "Idempotency-Key", "Expected at most 255 characters.")
+	}
+	return nil
+}
+
+// Query selects events of a tenant for a list.
+type Query struct {
+	Type   string // "", a type, or a prefix such as order.*
+	After  time.Time
+	Before time.Time  // exclusive; zero: no bound
+	Cursor *uuid.UUID // start after this id
+	Limit  int
+}

@@ -1,0 +1,85 @@
+// Package httpapi is ingest's REST surface: it turns requests into calls of the domain and faults into problems.
+//
+// It owns the JSON shapes of the API and nothing that lasts.
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
+)
+
+// Acceptor takes events in.
+type Acceptor interface {
+	Accept(ctx context.Context, s event.Submission) (event.Receipt, error)
+}
+
+// EventReader reads events of a tenant.
+type EventReader interface {
+	Event(ctx context.Context, t tenant.ID, id uuid.UUID) (event.Event, error)
+	List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Event, error)
+}
+
+// EndpointStore keeps endpoints of a tenant. Lists hold one item more than limit when there are more.
+type EndpointStore interface {
+	Create(ctx context.Context, t tenant.ID, e *endpoint.Endpoint, secret endpoint.Secret) error
+	Endpoint(ctx context.Context, t tenant.ID, id uuid.UUID) (endpoint.Endpoint, error)
+	List(ctx context.Context, t tenant.ID, project, cursor *uuid.UUID, limit int) ([]endpoint.Endpoint, error)
+	Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*endpoint.Endpoint) error) (endpoint.Endpoint, error)
+	Delete(ctx context.Context, t tenant.ID, id uuid.UUID) (cancelled int64, err error)
+	Secrets(ctx context.Context, t tenant.ID, id uuid.UUID) ([]endpoint.Secret, error)
+	Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secret endpoint.Secret, overlap time.Duration) error
+}
+
+// AccountStore keeps tenants, projects and API keys.
+type AccountStore interface {
+	CreateTenant(ctx context.Context, t *account.Tenant) error
+	Tenant(ctx context.Context, id tenant.ID) (account.Tenant, error)
+	Tenants(ctx context.Context, cursor *uuid.UUID, limit int) ([]account.Tenant, error)
+	CreateProject(ctx context.Context, t tenant.ID, p *account.Project) error
+	Projects(ctx context.Context, t tenant.ID, cursor *uuid.UUID, limit int) ([]account.Project, error)
+	CreateKey(ctx context.Context, t tenant.ID, k *account.APIKey, hash []byte) error
+	Keys(ctx context.Context, t tenant.ID, cursor *uuid.UUID, limit int) ([]account.APIKey, error)
+	RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) error
+}
+
+// Handlers holds what the routes work with.
+type Handlers struct {
+	Acceptor  Acceptor
+	Events    EventReader
+	Endpoints EndpointStore
+	Accounts  AccountStore
+	Limits    endpoint.Limits
+
+	MaxPayload    int           // bytes
+	AcceptTimeout time.Duration // bound on POST /v1/events
+}
+
+// Register adds all routes.
+func (h *Handlers) Register(api *httpapi.API) {
+	h.registerEvents(api)
+	h.registerEndpoints(api)
+	h.registerSecrets(api)
+	h.registerKeys(api)
+	h.registerProjects(api)
+	h.registerTenants(api)
+}
+
+type idPath struct {
+	ID uuid.UUID `path:"id" format:"uuid"`
+}
+
+const (
+	post   = http.MethodPost
+	get    = http.MethodGet
+	patch  = http.MethodPatch
+	remove = http.MethodDelete
+)

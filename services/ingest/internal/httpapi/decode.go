@@ -1,0 +1,195 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+)
+
+// EventRequest is the body of POST /v1/events. It is decoded by hand: the payload must stay the bytes that were sent.
+type EventRequest struct {
+	EventType  string          `json:"event_type" doc:"A dotted name such as order.paid." maxLength:"200"`
+	Payload    json.RawMessage `json:"payload" doc:"Any JSON value. It is stored, signed and sent byte for byte."`
+	EndpointID *uuid.UUID      `json:"endpoint_id,omitempty" format:"uuid" doc:"Send to this endpoint only, whatever its filter."`
+	ProjectID  *uuid.UUID      `json:"project_id,omitempty" format:"uuid" doc:"The project that the event belongs to."`
+	TenantID   *uuid.UUID      `json:"tenant_id,omitempty" format:"uuid" doc:"May be given; it must be the credential's."`
+}
+
+// decodeEvent reads body. The payload of the result shares body's memory. Errors are faults that name the field.
+func decodeEvent(body []byte, maxPayload int) (EventRequest, error) {
+	var req EventRequest
+	if err := checkJSON(body); err != nil {
+		return req, err
+	}
+	s := scanner{body}
+	s.space()
+	if s.rest[0] != '{' {
+		return req, fault.Invalid("wrong_type", "", "Expected a JSON object with event_type and payload.")
+	}
+	s.rest = s.rest[1:]
+	seen := map[string]bool{}
+	for s.more() {
+		name := unquote(s.value())
+		s.space()
+		s.rest = s.rest[1:] // the colon
+		s.space()
+		if seen[name] {
+			return req, fault.Invalid("duplicate_field", name, "The field appears twice.")
+		}
+		seen[name] = true
+		if err := req.set(name, s.value()); err != nil {
+			return req, err
+		}
+	}
+	for _, name := range []string{"event_type", "payload"} {
+		if !seen[name] {
+			return req, fault.Invalid("missing_field", name, "The field is required.")
+		}
+	}
+	if len(req.Payload) > maxPayload {
+		return req, payloadTooLarge(maxPayload)
+	}
+	return req, nil
+}
+
+func payloadTooLarge(limit int) error {
+	return fault.TooLarge("payload_too_large", "payload", fmt.Sprintf("Expected at most %d bytes.", limit))
+}
+
+func (r *EventRequest) set(name string, raw []byte) (err error) {
+	switch name {
+	case "event_type":
+		if raw[0] != '"' {
+			return fault.Invalid("wrong_type", name, "Expected a string.")
+		}
+		r.EventType = unquote(raw)
+	case "payload":
+		r.Payload = raw
+	case "endpoint_id":
+		r.EndpointID, err = optionalID(name, raw)
+	case "project_id":
+		r.ProjectID, err = optionalID(name, raw)
+	case "tenant_id":
+		r.TenantID, err = optionalID(name, raw)
+	default:
+		return fault.Invalid("unknown_field", name, "There is no such field. Expected event_type, payload, endpoint_id, project_id, tenant_id.")
+	}
+	return err
+}
+
+func optionalID(name string, raw []byte) (*uuid.UUID, error) {
+	if string(raw) == "null" {
+		return nil, nil //nolint:nilnil // null and absent are the same
+	}
+	if len(raw) != 38 || raw[0] != '"' {
+		return nil, fault.Invalid("wrong_type", name, "Expected a UUID in its 36-character form.")
+	}
+	id, err := uuid.ParseBytes(raw[1:37])
+	if err != nil {
+		return nil, fault.Invalid("wrong_type", name, "Expected a UUID in its 36-character form.")
+	}
+	return &id, nil
+}
+
+func checkJSON(body []byte) error {
+	if json.Valid(body) && utf8.Valid(body) {
+		return nil
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return fault.Malformed("invalid_json", "", "The body is empty; expected a JSON object.", nil)
+	}
+	message := "The body is not valid UTF-8."
+	var raw json.RawMessage
+	if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &raw)); ok {
+		message = fmt.Sprintf("The body is not valid JSON: %s at byte %d.", syntax.Error(), syntax.Offset)
+	}
+	return fault.Malformed("invalid_json", "", message, nil)
+}
+
+// scanner walks JSON that is known to be valid: it finds where values end and checks nothing.
+type scanner struct{ rest []byte }
+
+func (s *scanner) space() {
+	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\t' || s.rest[0] == '\n' || s.rest[0] == '\r') {
+		s.rest = s.rest[1:]
+	}
+}
+
+// more moves to the next member of an object and reports whether there is one.
+func (s *scanner) more() bool {
+	s.space()
+	if s.rest[0] == ',' {
+		s.rest = s.rest[1:]
+		s.space()
+	}
+	return s.rest[0] != '}'
+}
+
+// value takes the value at the start of rest, without the space around it.
+func (s *scanner) value() []byte {
+	end := valueEnd(s.rest)
+	v := s.rest[:end:end]
+	s.rest = s.rest[end:]
+	return v
+}
+
+func valueEnd(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			i += stringEnd(b[i:]) - 1
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		default:
+			if depth == 0 {
+				return i + scalarEnd(b[i:])
+			}
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// stringEnd gives the length of the string that b starts with, quotes included.
+func stringEnd(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// scalarEnd gives the length of the number or word that b starts with.
+func scalarEnd(b []byte) int {
+	if i := bytes.IndexAny(b, ",}] \t\r\n"); i >= 0 {
+		return i
+	}
+	return len(b)
+}
+
+// unquote gives the text of a valid JSON string.
+func unquote(raw []byte) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	var text string
+	_ = json.Unmarshal(raw, &text) // valid: cannot fail
+	return text
+}

@@ -1,0 +1,206 @@
+// Package postgres stores what ingest owns: events (by group commit), endpoints and their secrets, tenants, projects, API keys.
+//
+// Every tenant-facing statement runs under strict row-level security; nothing here decides what is acceptable.
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/beaconpost/beaconpost/pkg/batch"
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
+)
+
+const (
+	flushItems    = 512
+	flushBytes    = 8 << 20
+	flushParallel = 2
+	flushQueue    = 8192
+	flushTimeout  = 10 * time.Second
+	routesCached  = 10000 // tenants
+	staleRetries  = 8
+)
+
+var _ event.Store = (*Appender)(nil)
+
+// Appender commits events in groups: requests that arrive while a flush is in flight form the next one. A flush is one pipelined
+// transaction over many tenants, each under its own row-level security. It is safe for concurrent use. Close it.
+type Appender struct {
+	db      *postgres.DB
+	batcher *batch.Batcher[*entry]
+	routes  *lru.Cache[tenant.ID, *event.Routes]
+	metrics *Metrics
+}
+
+// entry is one submission on its way through a flush. settled receives exactly one value.
+type entry struct {
+	ctx        context.Context
+	submission event.Submission
+	deliveries []event.Delivery
+	settled    chan outcome
+}
+
+type outcome struct {
+	receipt event.Receipt
+	err     error
+}
+
+func (e *entry) settle(r event.Receipt, err error) { e.settled <- outcome{r, err} }
+
+func (e *entry) fail(err error) { e.settle(event.Receipt{}, err) }
+
+// NewAppender starts the flushers.
+func NewAppender(db *postgres.DB, m *Metrics) (*Appender, error) {
+	routes, err := lru.New[tenant.ID, *event.Routes](routesCached)
+	if err != nil {
+		return nil, err
+	}
+	a := &Appender{db: db, routes: routes, metrics: m}
+	a.batcher = batch.NewSized(
+		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Queue: flushQueue},
+		func(e *entry) int { return len(e.submission.Event.Payload) },
+		a.flush)
+	return a, nil
+}
+
+// Close flushes what is queued.
+func (a *Appender) Close(ctx context.Context) error { return a.batcher.Close(ctx) }
+
+// Append queues s for the next flush and waits for its outcome. When ctx ends first the caller does not learn the outcome: the event
+// may still be committed, which is what idempotency keys are for.
+func (a *Appender) Append(ctx context.Context, s event.Submission) (event.Receipt, error) {
+	e := &entry{ctx: ctx, submission: s, settled: make(chan outcome, 1)}
+	if !a.batcher.TryPut(e) {
+		a.metrics.refused.Inc()
+		return event.Receipt{}, fault.Unavailable(errors.New("commit queue is full or closed"), time.Second,
+			"More events are waiting to be stored than the server takes. Nothing was stored; repeat the request.")
+	}
+	select {
+	case o := <-e.settled:
+		return o.receipt, o.err
+	case <-ctx.Done():
+		return event.Receipt{}, fault.Unavailable(context.Cause(ctx), time.Second,
+			"The event was not stored in time. Repeat the request with the same Idempotency-Key.")
+	}
+}
+
+func (a *Appender) flush(ctx context.Context, items []*entry) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	start := time.Now()
+	live := make([]*entry, 0, len(items))
+	for _, e := range items {
+		if err := e.ctx.Err(); err != nil {
+			e.fail(postgres.Fault(err)) // its caller has gone
+			continue
+		}
+		live = append(live, e)
+	}
+	// Tenants, and keys within a tenant, are written in one order everywhere: two flushes cannot deadlock over idempotency keys.
+	slices.SortStableFunc(live, func(x, y *entry) int {
+		if c := slices.Compare(x.submission.Tenant[:], y.submission.Tenant[:]); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.submission.IdempotencyKey, y.submission.IdempotencyKey)
+	})
+	a.commit(ctx, live)
+	a.metrics.flushed(len(items), time.Since(start))
+}
+
+// commit settles all entries. They are sorted by tenant.
+func (a *Appender) commit(ctx context.Context, entries []*entry) {
+	var err error
+	for range staleRetries {
+		if entries, err = a.attempt(ctx, entries); err != nil {
+			a.isolate(ctx, entries, err)
+			return
+		}
+		if len(entries) == 0 {
+			return
+		}
+		// What is left was routed with an outdated view of its tenant, and nothing of it was inserted: once more.
+	}
+	for _, e := range entries {
+		e.fail(fault.Unavailable(errors.New("routes of the tenant kept changing"), time.Second,
+			"The endpoints of the tenant are changing too fast. Nothing was stored; repeat the request."))
+	}
+}
+
+// isolate finds the entries that make a flush fail: halves are tried on their own until one entry is left to blame. When the
+// database is away nobody is to blame and all of them fail with that.
+func (a *Appender) isolate(ctx context.Context, entries []*entry, err error) {
+	if len(entries) == 1 || postgres.IsUnavailable(err) {
+		for _, e := range entries {
+			e.fail(err)
+		}
+		return
+	}
+	middle := len(entries) / 2
+	a.commit(ctx, entries[:middle])
+	a.commit(ctx, entries[middle:])
+}
+
+// attempt tries to commit entries in one transaction and settles those whose outcome is known. It returns the others: with an
+// error all that were in the failed transaction, without one those that need another attempt.
+func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, error) {
+	groups := byTenant(entries)
+	if err := a.loadRoutes(ctx, groups); err != nil {
+		return entries, err
+	}
+	groups = a.route(groups)
+	if len(groups) == 0 {
+		return nil, nil
+	}
+	if err := a.insert(ctx, groups); err != nil {
+		var all []*entry
+		for _, g := range groups {
+			all = append(all, g.entries...)
+		}
+		return all, err
+	}
+	var again []*entry
+	var replayed []*group
+	for _, g := range groups {
+		if !g.current {
+			a.routes.Remove(g.tenant)
+			again = append(again, g.entries...)
+			continue
+		}
+		if g.settleInserted(a.metrics) > 0 {
+			replayed = append(replayed, g)
+		}
+	}
+	a.settleReplayed(ctx, replayed)
+	return again, nil
+}
+
+// route drops entries that have nowhere to go, after telling them why, and groups that are then empty.
+func (a *Appender) route(groups []*group) []*group {
+	now := time.Now()
+	return slices.DeleteFunc(groups, func(g *group) bool {
+		if g.routes.Version == noTenant {
+			for _, e := range g.entries {
+				e.fail(fault.Forbidden("unknown_tenant", "The credential is for a tenant that does not exist."))
+			}
+			return true
+		}
+		g.entries = slices.DeleteFunc(slices.Clone(g.entries), func(e *entry) bool {
+			deliveries, err := g.routes.Deliveries(e.submission, now)
+			if err != nil {
+				e.fail(err)
+				return true
+			}
+			e.deliveries = deliveries
+			return false
+		})
+		return len(g.entries) == 0
+	})
+}

@@ -1,0 +1,256 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
+)
+
+// group is the part of a flush that belongs to one tenant.
+type group struct {
+	tenant  tenant.ID
+	entries []*entry
+	routes  *event.Routes
+
+	current  bool               // after insert: the routes were still right, what could be inserted was
+	inserted map[uuid.UUID]bool // after insert: event ids
+}
+
+// byTenant groups entries that are sorted by tenant.
+func byTenant(entries []*entry) []*group {
+	var groups []*group
+	for _, e := range entries {
+		if n := len(groups); n == 0 || groups[n-1].tenant != e.submission.Tenant {
+			groups = append(groups, &group{tenant: e.submission.Tenant})
+		}
+		g := groups[len(groups)-1]
+		g.entries = append(g.entries, e)
+	}
+	return groups
+}
+
+// Everything a tenant has in a flush goes in by one statement. The guard makes the cached routes safe without any invalidation: if the
+// tenant's routing_version has moved on, nothing is inserted. An event whose idempotency key exists is left out with its deliveries.
+const appendEvents = `
+WITH guard AS (
+    SELECT FROM tenants WHERE id = $1 AND routing_version = $2
+), input AS (
+    SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bytea[])
+        AS t (id, project_id, endpoint_id, event_type, payload, key, body_hash)
+    WHERE EXISTS (SELECT FROM guard)
+), keys AS (
+    INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id)
+    SELECT $1, key, body_hash, id FROM input WHERE key IS NOT NULL
+    ON CONFLICT (tenant_id, key) DO NOTHING
+    RETURNING event_id
+), events AS (
+    INSERT INTO webhook_events (tenant_id, id, project_id, endpoint_id, event_type, payload)
+    SELECT $1, id, project_id, endpoint_id, event_type, payload
+    FROM input WHERE key IS NULL OR id IN (SELECT event_id FROM keys)
+    RETURNING id
+), fanout AS (
+    INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at, traceparent)
+    SELECT $1, d.id, d.event_id, d.endpoint_id, d.due, d.traceparent
+    FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::timestamptz[], $14::text[])
+        AS d (id, event_id, endpoint_id, due, traceparent)
+    WHERE d.event_id IN (SELECT id FROM events)
+)
+SELECT EXISTS (SELECT FROM guard), ARRAY(SELECT id FROM events)`
+
+// insert runs the whole flush as one transaction in one round trip.
+func (a *Appender) insert(ctx context.Context, groups []*group) error {
+	p := &postgres.Pipeline{}
+	for _, g := range groups {
+		p.Tenant(g.tenant)
+		p.Queue(appendEvents, g.readInserted, g.args()...)
+	}
+	return a.db.Run(ctx, p)
+}
+
+func (g *group) args() []any {
+	n := len(g.entries)
+	var (
+		ids       = make([]uuid.UUID, n)
+		projects  = make([]*uuid.UUID, n)
+		endpoints = make([]*uuid.UUID, n)
+		types     = make([]string, n)
+		payloads  = make([][]byte, n)
+		keys      = make([]*string, n)
+		hashes    = make([][]byte, n)
+
+		deliveryIDs, eventIDs, targets []uuid.UUID
+		due                            []time.Time
+		traces                         []*string
+	)
+	for i, e := range g.entries {
+		s := &e.submission
+		ids[i], projects[i], endpoints[i] = s.Event.ID, s.Event.ProjectID, s.Event.EndpointID
+		types[i], payloads[i] = s.Event.Type, s.Event.Payload
+		keys[i], hashes[i] = nullable(s.IdempotencyKey), s.BodyHash[:]
+		for _, d := range e.deliveries {
+			deliveryIDs, eventIDs, targets = append(deliveryIDs, d.ID), append(eventIDs, d.EventID), append(targets, d.EndpointID)
+			due, traces = append(due, d.DueAt), append(traces, nullable(d.Traceparent))
+		}
+	}
+	return []any{
+		g.tenant.UUID(), g.routes.Version, ids, projects, endpoints, types, payloads, keys, hashes,
+		deliveryIDs, eventIDs, targets, due, traces,
+	}
+}
+
+func nullable(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func (g *group) readInserted(rows pgx.Rows) error {
+	for rows.Next() {
+		var ids []uuid.UUID
+		if err := rows.Scan(&g.current, &ids); err != nil {
+			return err
+		}
+		g.inserted = make(map[uuid.UUID]bool, len(ids))
+		for _, id := range ids {
+			g.inserted[id] = true
+		}
+	}
+	return rows.Err()
+}
+
+// settleInserted answers the entries whose events are stored and says how many are left: those whose key was seen before.
+func (g *group) settleInserted(m *Metrics) int {
+	left := g.entries[:0]
+	for _, e := range g.entries {
+		if !g.inserted[e.submission.Event.ID] {
+			left = append(left, e)
+			continue
+		}
+		m.accepted.Inc()
+		m.deliveries.Add(float64(len(e.deliveries)))
+		e.settle(event.Receipt{ID: e.submission.Event.ID, Deliveries: e.deliveries}, nil)
+	}
+	g.entries = left
+	return len(left)
+}
+
+const findKeys = `SELECT key, event_id, body_hash FROM idempotency_keys WHERE tenant_id = $1 AND key = ANY ($2)`
+
+type firstUse struct {
+	eventID  uuid.UUID
+	bodyHash []byte
+}
+
+// settleReplayed answers entries whose idempotency key was used before: with the first event's id if the body is the same.
+func (a *Appender) settleReplayed(ctx context.Context, groups []*group) {
+	if len(groups) == 0 {
+		return
+	}
+	p := &postgres.Pipeline{}
+	found := make([]map[string]firstUse, len(groups))
+	for i, g := range groups {
+		found[i] = map[string]firstUse{}
+		keys := make([]string, len(g.entries))
+		for j, e := range g.entries {
+			keys[j] = e.submission.IdempotencyKey
+		}
+		p.Tenant(g.tenant)
+		p.Queue(findKeys, func(rows pgx.Rows) error { return readKeys(rows, found[i]) }, g.tenant.UUID(), keys)
+	}
+	err := a.db.Run(ctx, p)
+	for i, g := range groups {
+		for _, e := range g.entries {
+			if err != nil {
+				e.fail(err)
+				continue
+			}
+			a.metrics.replayed.Inc()
+			e.settle(replay(e.submission, found[i]))
+		}
+	}
+}
+
+func readKeys(rows pgx.Rows, into map[string]firstUse) error {
+	for rows.Next() {
+		var key string
+		var use firstUse
+		if err := rows.Scan(&key, &use.eventID, &use.bodyHash); err != nil {
+			return err
+		}
+		into[key] = use
+	}
+	return rows.Err()
+}
+
+func replay(s event.Submission, found map[string]firstUse) (event.Receipt, error) {
+	use, ok := found[s.IdempotencyKey]
+	if !ok { // it expired between the two statements
+		return event.Receipt{}, fault.Unavailable(errors.New("idempotency key expired during the request"), time.Second,
+			"The idempotency key expired during the request. Nothing was stored; repeat the request.")
+	}
+	if string(use.bodyHash) != string(s.BodyHash[:]) {
+		err := fault.Conflict("idempotency_key_reused", "This Idempotency-Key was used with another request body.")
+		err.Field = "Idempotency-Key"
+		return event.Receipt{}, err
+	}
+	return event.Receipt{ID: use.eventID, Replayed: true}, nil
+}
+
+// noTenant is the version of routes whose tenant was not found.
+const noTenant = -1
+
+const (
+	selectVersion  = `SELECT routing_version FROM tenants WHERE id = $1`
+	selectRoutes   = `SELECT id, project_id, event_types, status FROM endpoints WHERE tenant_id = $1 AND deleted_at IS NULL ORDER BY id`
+	selectProjects = `SELECT id FROM projects WHERE tenant_id = $1`
+)
+
+// loadRoutes gives every group its tenant's routes, from the cache or in one round trip for all that are missing.
+func (a *Appender) loadRoutes(ctx context.Context, groups []*group) error {
+	p := &postgres.Pipeline{}
+	var missing []*group
+	for _, g := range groups {
+		if routes, ok := a.routes.Get(g.tenant); ok {
+			g.routes = routes
+			continue
+		}
+		g.routes = &event.Routes{Version: noTenant, Projects: map[uuid.UUID]bool{}}
+		missing = append(missing, g)
+		p.Tenant(g.tenant)
+		// The version is read first: a change in between makes it too old, never too new.
+		p.Queue(selectVersion, g.readVersion, g.tenant.UUID())
+		p.Queue(selectRoutes, g.readRoutes, g.tenant.UUID())
+		p.Queue(selectProjects, g.readProjects, g.tenant.UUID())
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	a.metrics.routesLoaded.Add(float64(len(missing)))
+	if err := a.db.Run(ctx, p); err != nil {
+		return err
+	}
+	for _, g := range missing {
+		if g.routes.Version != noTenant {
+			a.routes.Add(g.tenant, g.routes)
+		}
+	}
+	return nil
+}
+
+func (g *group) readVersion(rows pgx.Rows) error {
+	for rows.Next() {
+		if err := rows.Scan(&g.routes.Version); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

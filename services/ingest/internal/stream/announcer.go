@@ -1,0 +1,22 @@
+// Package stream announces ingest's deliveries to the broker.
+package stream
+
+import (
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
+)
+
+var _ event.Announcer = (*Announcer)(nil)
+
+// Announcer publishes one message per delivery.
+type Announcer struct{ publisher *stream.Publisher }
+
+// NewAnnouncer makes an Announcer on a publisher that its caller closes.
+func NewAnnouncer(p *stream.Publisher) *Announcer { return &Announcer{p} }
+
+// Announce queues the first attempt of each delivery for publishing. It never waits.
+func (a *Announcer) Announce(deliveries []event.Delivery) {
+	for _, d := range deliveries {
+		a.publisher.Ready(stream.DeliveryReady{Tenant: d.Tenant, DeliveryID: d.ID, Attempt: 1, Due: d.DueAt, Traceparent: d.Traceparent})
+	}
+}
