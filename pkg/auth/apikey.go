@@ -23,7 +23,7 @@ const (
 // key, with which its owner can recognise it in a list.
 func NewAPIKey() (key string, hash []byte, prefix string) {
 	random := make([]byte, apiKeyBytes)
-	rand.Read(random) //nolint:errcheck // never returns an error
+	rand.Read(random) // never returns an error
 	digits := new(big.Int).SetBytes(random).Text(62)
 	key = apiKeyPrefix + strings.Repeat("0", apiKeyDigits-len(digits)) + digits
 	return key, HashAPIKey(key), key[:len(apiKeyPrefix)+shownDigits]

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -28,12 +29,12 @@ type source interface {
 
 // sourceOf gives the source that cfg names, and how often it is looked at: regularly, and at most.
 func sourceOf(cfg JWTConfig) (src source, every, atMost time.Duration, err error) {
-	u, err := url.Parse(cfg.JWKS)
-	if err != nil || u.Scheme == "" {
+	if !strings.Contains(cfg.JWKS, "://") {
 		return &fileSource{path: cfg.JWKS}, fileInterval, orDefault(cfg.MinRefreshInterval, time.Second), nil
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, 0, 0, fmt.Errorf("JWKS %q is neither an http(s) URL nor the path of a file", u.Redacted())
+	u, err := url.Parse(cfg.JWKS)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, 0, 0, errors.New("JWKS is neither an http(s) URL nor the path of a file")
 	}
 	return &urlSource{url: cfg.JWKS, client: cfg.Client}, cfg.RefreshInterval, orDefault(cfg.MinRefreshInterval, 10*time.Second), nil
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -82,7 +83,7 @@ func LoadOrCreateLocalKey(path string) (*LocalKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if present, err := os.ReadFile(PublicPath(path)); err == nil && string(present) == string(public) {
+	if present, err := os.ReadFile(PublicPath(path)); err == nil && bytes.Equal(present, public) {
 		return key, nil
 	}
 	if err := writeFile(PublicPath(path), public, 0o644, os.Rename); err != nil {

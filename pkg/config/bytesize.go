@@ -23,8 +23,8 @@ const (
 func ParseByteSize(text string) (ByteSize, error) {
 	digits := strings.TrimRight(text, " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 	unit, ok := unitOf(strings.TrimPrefix(text[len(digits):], " "))
-	n, err := strconv.ParseUint(digits, 10, 63)
-	if !ok || err != nil || n > uint64(math.MaxInt64/unit) {
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil || strings.ContainsAny(digits, "+-") || n > int64(math.MaxInt64/unit) {
 		return 0, errors.New(`must be a size such as "256KiB"`)
 	}
 	return ByteSize(n) * unit, nil

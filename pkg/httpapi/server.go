@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"syscall"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -25,7 +26,7 @@ type Server struct {
 func Serve(ctx context.Context, addr string, handler http.Handler) (*Server, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		return nil, &ListenError{Addr: addr, Err: err}
 	}
 	s := &Server{
 		http: &http.Server{
@@ -42,6 +43,22 @@ func Serve(ctx context.Context, addr string, handler http.Handler) (*Server, err
 	go func() { s.done <- s.http.Serve(ln) }()
 	return s, nil
 }
+
+// ListenError says that an address could not be listened on.
+type ListenError struct {
+	Addr string
+	Err  error
+}
+
+func (e *ListenError) Error() string {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return "listen on " + e.Addr + ": another program uses this port"
+	}
+	return "listen on " + e.Addr + ": " + e.Err.Error()
+}
+
+// Unwrap gives the system's error.
+func (e *ListenError) Unwrap() error { return e.Err }
 
 // Addr gives the address that is listened on.
 func (s *Server) Addr() string { return s.addr.String() }

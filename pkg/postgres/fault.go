@@ -58,9 +58,9 @@ func IsUnavailable(err error) bool {
 func unavailableState(code string) bool {
 	switch {
 	case strings.HasPrefix(code, "08"), // connection exception
-		strings.HasPrefix(code, "53"),   // insufficient resources
-		strings.HasPrefix(code, "57P"),  // shutdown, crash, starting up
-		strings.HasPrefix(code, "40"),   // serialization failure, deadlock
+		strings.HasPrefix(code, "53"),    // insufficient resources
+		strings.HasPrefix(code, "57P"),   // shutdown, crash, starting up
+		strings.HasPrefix(code, "40"),    // serialization failure, deadlock
 		code == "57014", code == "55P03", // cancelled, lock not available
 		code == "25006": // read-only: a failover is on its way
 		return true

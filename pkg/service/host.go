@@ -15,6 +15,7 @@ type Service interface {
 	Handler() http.Handler // the public API
 	Admin() http.Handler   // metrics, health, pprof
 	Drain()                // readiness off
+	Ready(ctx context.Context) error
 	// Stop drains and closes everything, within ctx. It is called after no request runs any more.
 	Stop(ctx context.Context) error
 }

@@ -32,11 +32,11 @@ import (
 // Config of the service. Variables have the prefix BEACONPOST_.
 type Config struct {
 	service.Config
-	Listen      string             `env:"LISTEN" envDefault:":8081" doc:"Address of the public API."`
-	AdminListen string             `env:"ADMIN_LISTEN" envDefault:":9091" doc:"Address of metrics, health and pprof."`
-	SecretsKeys config.Secret      `env:"SECRETS_KEYS,required" doc:"The keys that ingest seals signing secrets with."`
-	Network     netguard.EnvConfig `envPrefix:"NETWORK_"`
-	Delivery    Settings           `envPrefix:"DELIVERY_"`
+	Listen      string          `env:"LISTEN" envDefault:":8081" doc:"Address of the public API."`
+	AdminListen string          `env:"ADMIN_LISTEN" envDefault:":9091" doc:"Address of metrics, health and pprof."`
+	SecretsKeys config.Secret   `env:"SECRETS_KEYS,required" doc:"The keys that ingest seals signing secrets with."`
+	Network     netguard.Policy `envPrefix:"NETWORK_"`
+	Delivery    Settings        `envPrefix:"DELIVERY_"`
 }
 
 // Settings of the engine.
@@ -137,7 +137,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) error {
 	sender := webhook.NewSender(webhook.Config{
-		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Policy().Control, Tracer: platform.Telemetry.Tracer,
+		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Control, Tracer: platform.Telemetry.Tracer,
 	})
 	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
 	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, store, sender, scheduler, obs)

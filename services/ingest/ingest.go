@@ -29,14 +29,14 @@ import (
 // Config of the service. Variables have the prefix BEACONPOST_.
 type Config struct {
 	service.Config
-	Listen         string             `env:"LISTEN" envDefault:":8080" doc:"Address of the public API."`
-	AdminListen    string             `env:"ADMIN_LISTEN" envDefault:":9090" doc:"Address of metrics, health and pprof."`
-	SecretsKeys    config.Secret      `env:"SECRETS_KEYS,required" doc:"Keys that seal signing secrets, as id:base64 separated by commas; the first seals, all open. beaconpost keygen makes one."`
-	MaxPayload     config.ByteSize    `env:"MAX_PAYLOAD" envDefault:"256KiB" doc:"Largest payload of an event."`
-	AcceptTimeout  time.Duration      `env:"ACCEPT_TIMEOUT" envDefault:"5s" doc:"Bound on accepting one event; then 503."`
-	MaxTimeout     time.Duration      `env:"ENDPOINT_MAX_TIMEOUT" envDefault:"30s" doc:"Longest time limit that an endpoint can have for an attempt."`
-	IdempotencyTTL time.Duration      `env:"IDEMPOTENCY_TTL" envDefault:"24h" doc:"How long an Idempotency-Key is remembered."`
-	Network        netguard.EnvConfig `envPrefix:"NETWORK_"`
+	Listen         string          `env:"LISTEN" envDefault:":8080" doc:"Address of the public API."`
+	AdminListen    string          `env:"ADMIN_LISTEN" envDefault:":9090" doc:"Address of metrics, health and pprof."`
+	SecretsKeys    config.Secret   `env:"SECRETS_KEYS,required" doc:"Keys that seal signing secrets, as id:base64 separated by commas; the first seals, all open. beaconpost keygen makes one."`
+	MaxPayload     config.ByteSize `env:"MAX_PAYLOAD" envDefault:"256KiB" doc:"Largest payload of an event."`
+	AcceptTimeout  time.Duration   `env:"ACCEPT_TIMEOUT" envDefault:"5s" doc:"Bound on accepting one event; then 503."`
+	MaxTimeout     time.Duration   `env:"ENDPOINT_MAX_TIMEOUT" envDefault:"30s" doc:"Longest time limit that an endpoint can have for an attempt."`
+	IdempotencyTTL time.Duration   `env:"IDEMPOTENCY_TTL" envDefault:"24h" doc:"How long an Idempotency-Key is remembered."`
+	Network        netguard.Policy `envPrefix:"NETWORK_"`
 }
 
 // Service is a running ingest.
@@ -83,7 +83,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Events:    ingestpg.NewEvents(platform.DB),
 		Endpoints: ingestpg.NewEndpoints(platform.DB, ring),
 		Accounts:  s.accounts,
-		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.Policy().CheckURL},
+		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 
 		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout,
 	}

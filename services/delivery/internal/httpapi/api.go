@@ -126,6 +126,7 @@ func (h *Handlers) Register(api *httpapi.API) {
 func (h *Handlers) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	t := httpapi.Tenant(ctx)
 	query := delivery.Query{Status: delivery.Status(in.Status), After: in.CreatedAfter, Before: in.CreatedBefore, Limit: in.Limit}
+	var err error
 	if query.Cursor, err = in.After(); err != nil {
 		return nil, err
 	}

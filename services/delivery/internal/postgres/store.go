@@ -235,4 +235,3 @@ func collectRefs(rows pgx.Rows) (map[delivery.Ref]bool, error) {
 	}
 	return set, rows.Err()
 }
-

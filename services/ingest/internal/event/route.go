@@ -65,7 +65,7 @@ func newDelivery(s Submission, endpointID uuid.UUID, now time.Time) Delivery {
 	return Delivery{
 		// In the event's millisecond, so that the deliveries of an event are a key range.
 		Tenant: s.Tenant, ID: uuid7.Beside(s.Event.ID), EventID: s.Event.ID, EndpointID: endpointID,
-		DueAt: now.UTC().Truncate(time.Microsecond), // Postgres keeps microseconds; the message must say the same
+		DueAt:       now.UTC().Truncate(time.Microsecond), // Postgres keeps microseconds; the message must say the same
 		Traceparent: s.Traceparent,
 	}
 }

@@ -99,7 +99,7 @@ const (
 UPDATE endpoints SET url = @url, description = @description, event_types = @event_types, status = @status, timeout_ms = @timeout_ms,
     max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, project_id = @project
 WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at`
-	parkDeliveries   = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
+	parkDeliveries = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
 	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them.
 	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '10 minutes' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'`
 )

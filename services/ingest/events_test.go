@@ -1,0 +1,253 @@
+package ingest_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+)
+
+func TestEventIsStoredByteForByte(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	for _, payload := range []string{
+		`{"a" : 1.0,  "b":"\u00e9\/", "a":2}`, `[ 1,2 , 3]`, `"text"`, `null`, `true`, `-0.5e+10`, `12345678901234567890123`,
+		"{\n\t\"nested\": {\"deep\": [[], {}]}\n}", `"} ] , \" \\"`, `{}`,
+	} {
+		id := b.event(c, `{"payload" : `+payload+` , "event_type":"order.paid"}`)
+		got := c.Do("GET", "/v1/events/"+id+"/payload", nil).Want(200, nil)
+		require.Equal(t, payload, string(got.Body))
+		require.Equal(t, "application/json", got.Header.Get("Content-Type"))
+	}
+}
+
+func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_MAX_PAYLOAD=1KiB")
+	_, c := b.tenant("acme")
+	other, foreign := b.tenant("other")
+	disabled := b.endpoint(c, map[string]any{"status": "disabled"})
+	theirs := b.endpoint(foreign, map[string]any{})
+	big := `"` + strings.Repeat("x", 1023) + `"`
+	for name, tt := range map[string]struct {
+		body, code, field string
+		status            int
+		headers           []string
+	}{
+		"empty":             {"", "invalid_json", "", 400, nil},
+		"bad JSON":          {`{"event_type":"a","payload":{}`, "invalid_json", "", 400, nil},
+		"two values":        {`{} {}`, "invalid_json", "", 400, nil},
+		"not UTF-8":         {"{\"event_type\":\"a\",\"payload\":\"\xff\"}", "invalid_json", "", 400, nil},
+		"array":             {`[]`, "wrong_type", "", 422, nil},
+		"missing type":      {`{"payload":{}}`, "missing_field", "event_type", 422, nil},
+		"missing payload":   {`{"event_type":"a"}`, "missing_field", "payload", 422, nil},
+		"unknown field":     {`{"event_type":"a","payload":{},"evnt":1}`, "unknown_field", "evnt", 422, nil},
+		"case matters":      {`{"Event_Type":"a","payload":{}}`, "unknown_field", "Event_Type", 422, nil},
+		"twice":             {`{"event_type":"a","payload":{},"payload":1}`, "duplicate_field", "payload", 422, nil},
+		"type of type":      {`{"event_type":1,"payload":{}}`, "wrong_type", "event_type", 422, nil},
+		"name of type":      {`{"event_type":"order paid","payload":{}}`, "invalid_event_type", "event_type", 422, nil},
+		"pattern as type":   {`{"event_type":"order.*","payload":{}}`, "invalid_event_type", "event_type", 422, nil},
+		"type of endpoint":  {`{"event_type":"a","payload":{},"endpoint_id":7}`, "wrong_type", "endpoint_id", 422, nil},
+		"not a UUID":        {`{"event_type":"a","payload":{},"endpoint_id":"abc"}`, "wrong_type", "endpoint_id", 422, nil},
+		"unknown endpoint":  {`{"event_type":"a","payload":{},"endpoint_id":"` + uuid.NewString() + `"}`, "unknown_endpoint", "endpoint_id", 422, nil},
+		"foreign endpoint":  {`{"event_type":"a","payload":{},"endpoint_id":"` + theirs.ID + `"}`, "unknown_endpoint", "endpoint_id", 422, nil},
+		"disabled endpoint": {`{"event_type":"a","payload":{},"endpoint_id":"` + disabled.ID + `"}`, "endpoint_disabled", "endpoint_id", 409, nil},
+		"unknown project":   {`{"event_type":"a","payload":{},"project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id", 422, nil},
+		"foreign tenant":    {`{"event_type":"a","payload":{},"tenant_id":"` + other.String() + `"}`, "tenant_mismatch", "tenant_id", 403, nil},
+		"payload too large": {`{"event_type":"a","payload":` + big + `}`, "payload_too_large", "payload", 413, nil},
+		"body too large":    {`{"event_type":"a","payload":"` + strings.Repeat("x", 100<<10) + `"}`, "payload_too_large", "payload", 413, nil},
+		"media type":        {`{}`, "unsupported_media_type", "", 415, []string{"Content-Type", "text/plain"}},
+		"encoding":          {`{}`, "unsupported_content_encoding", "", 415, []string{"Content-Encoding", "gzip"}},
+		"empty key":         {`{"event_type":"a","payload":{}}`, "invalid_idempotency_key", "Idempotency-Key", 422, []string{"Idempotency-Key", ""}},
+		"key with spaces":   {`{"event_type":"a","payload":{}}`, "invalid_idempotency_key", "Idempotency-Key", 422, []string{"Idempotency-Key", "a b"}},
+		"key too long":      {`{"event_type":"a","payload":{}}`, "invalid_idempotency_key", "Idempotency-Key", 422, []string{"Idempotency-Key", strings.Repeat("k", 256)}},
+	} {
+		c.Do("POST", "/v1/events", tt.body, tt.headers...).WantProblem(tt.status, tt.code, tt.field)
+		_ = name
+	}
+	require.Equal(t, []string{"0 0 0"}, b.query(`SELECT (SELECT count(*) FROM webhook_events) || ' ' || (SELECT count(*) FROM deliveries) || ' ' || (SELECT count(*) FROM idempotency_keys)`))
+}
+
+func TestPayloadOfExactlyTheLimitIsAccepted(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_MAX_PAYLOAD=1KiB")
+	_, c := b.tenant("acme")
+	b.event(c, `{"event_type":"a","payload":"`+strings.Repeat("x", 1022)+`"}`)
+}
+
+func TestOwnTenantIDMayBeGiven(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	b.event(c, map[string]any{"event_type": "a", "payload": 1, "tenant_id": id.String(), "endpoint_id": nil, "project_id": nil})
+}
+
+func TestFanOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	var project struct{ ID string }
+	c.Do("POST", "/v1/projects", map[string]string{"name": "shop"}).Want(201, &project)
+	all := b.endpoint(c, map[string]any{})
+	exact := b.endpoint(c, map[string]any{"event_types": []string{"order.paid", "user.created"}})
+	prefix := b.endpoint(c, map[string]any{"event_types": []string{"order.*"}})
+	inProject := b.endpoint(c, map[string]any{"project_id": project.ID})
+	disabled := b.endpoint(c, map[string]any{"status": "disabled"})
+	_, foreign := b.tenant("other")
+	b.endpoint(foreign, map[string]any{})
+
+	for _, tt := range []struct {
+		name  string
+		event map[string]any
+		want  []endpointView
+	}{
+		{"exact and prefix", map[string]any{"event_type": "order.paid"}, []endpointView{all, exact, prefix}},
+		{"below the prefix", map[string]any{"event_type": "order.item.added"}, []endpointView{all, prefix}},
+		{"prefix is not its own child", map[string]any{"event_type": "order"}, []endpointView{all}},
+		{"similar name", map[string]any{"event_type": "orders.paid"}, []endpointView{all}},
+		{"of a project", map[string]any{"event_type": "x", "project_id": project.ID}, []endpointView{all, inProject}},
+		{"named, past its filter", map[string]any{"event_type": "x", "endpoint_id": exact.ID}, []endpointView{exact}},
+	} {
+		tt.event["payload"] = map[string]any{}
+		id := b.event(c, tt.event)
+		var want []string
+		for _, e := range tt.want {
+			want = append(want, e.ID)
+		}
+		require.ElementsMatch(t, want, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), tt.name)
+	}
+	// A change is seen by the very next event, from whichever process it comes.
+	c.Do("PATCH", "/v1/endpoints/"+disabled.ID, `{"status":"enabled"}`).Want(200, nil)
+	c.Do("PATCH", "/v1/endpoints/"+all.ID, `{"event_types":["nothing.else"]}`).Want(200, nil)
+	id := b.event(c, `{"event_type":"x","payload":1}`)
+	require.Equal(t, []string{disabled.ID}, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id))
+}
+
+func TestARoutingChangeMadeElsewhereIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	b.event(c, `{"event_type":"x","payload":1}`) // fills the first process's cache
+	first := c
+	b.start() // a second process on the same database
+	_ = b.endpoint(b.client(first.Token), map[string]any{})
+	id := b.event(first, `{"event_type":"x","payload":1}`)
+	require.Len(t, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), 1)
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	_, other := b.tenant("other")
+	b.endpoint(c, map[string]any{})
+	body := `{"event_type":"x","payload":1}`
+	first := b.event(c, body, "Idempotency-Key", "k1")
+	again := c.Do("POST", "/v1/events", body, "Idempotency-Key", "k1").Want(202, nil)
+	require.Contains(t, string(again.Body), first)
+	require.Equal(t, "true", again.Header.Get("Idempotent-Replayed"))
+	c.Do("POST", "/v1/events", `{"event_type":"x","payload":2}`, "Idempotency-Key", "k1").WantProblem(409, "idempotency_key_reused", "Idempotency-Key")
+	require.NotEqual(t, first, b.event(c, body, "Idempotency-Key", "k2"))
+	require.NotEqual(t, first, b.event(other, body, "Idempotency-Key", "k1"), "keys are a tenant's own")
+	require.Equal(t, []string{"2"}, b.query(`SELECT count(*)::text FROM deliveries`))
+}
+
+func TestSameKeyAtTheSameTimeMakesOneEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	b.endpoint(c, map[string]any{})
+	const callers = 40
+	ids := make([]string, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			// Different orders of many keys in one flush must not deadlock either.
+			for k := range 5 {
+				key := fmt.Sprint("key-", (i+k)%5)
+				id := b.event(c, `{"event_type":"x","payload":1}`, "Idempotency-Key", key)
+				if key == "key-0" {
+					ids[i] = id
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		require.Equal(t, ids[0], id)
+	}
+	require.Equal(t, []string{"5"}, b.query(`SELECT count(*)::text FROM webhook_events`))
+	require.Equal(t, []string{"5"}, b.query(`SELECT count(*)::text FROM deliveries`))
+}
+
+func TestEventsAreListedNewestFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	var ids []string
+	for i := range 7 {
+		ids = append([]string{b.event(c, fmt.Sprintf(`{"event_type":"order.n%d","payload":%d}`, i%2, i))}, ids...)
+	}
+	type page struct {
+		Data []struct {
+			ID        string `json:"id"`
+			EventType string `json:"event_type"`
+			CreatedAt string `json:"created_at"`
+		}
+		NextCursor string `json:"next_cursor"`
+	}
+	var got []string
+	cursor := ""
+	for range 3 {
+		var p page
+		c.Do("GET", "/v1/events?limit=3&cursor="+cursor, nil).Want(200, &p)
+		for _, e := range p.Data {
+			got = append(got, e.ID)
+		}
+		cursor = p.NextCursor
+	}
+	require.Equal(t, ids, got)
+	require.Empty(t, cursor)
+
+	var p page
+	c.Do("GET", "/v1/events?event_type=order.n1", nil).Want(200, &p)
+	require.Len(t, p.Data, 3)
+	c.Do("GET", "/v1/events?event_type=order.*", nil).Want(200, &p)
+	require.Len(t, p.Data, 7)
+	c.Do("GET", "/v1/events?created_before=2020-01-01T00:00:00Z", nil).Want(200, &p)
+	require.Empty(t, p.Data)
+	c.Do("GET", "/v1/events?created_after=2020-01-01T00:00:00Z", nil).Want(200, &p)
+	require.Len(t, p.Data, 7)
+	c.Do("GET", "/v1/events?cursor=zzz", nil).WantProblem(422, "invalid_cursor", "cursor")
+	c.Do("GET", "/v1/events?limit=0", nil).WantProblem(422, "invalid_request", "limit")
+	c.Do("GET", "/v1/events?typo=1", nil).WantProblem(422, "invalid_request", "typo")
+	c.Do("GET", "/v1/events?created_after=yesterday", nil).WantProblem(422, "invalid_request", "created_after")
+	c.Do("GET", "/v1/events/"+uuid.NewString(), nil).WantProblem(404, "event_not_found", "")
+	c.Do("GET", "/v1/events/7", nil).WantProblem(422, "invalid_request", "id")
+}
+
+func TestCredentialsAndScopes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	body := `{"event_type":"x","payload":1}`
+	b.client("").Do("POST", "/v1/events", body).WantProblem(401, "missing_credentials", "")
+	b.client("bp_"+strings.Repeat("A", 32)).Do("POST", "/v1/events", body).WantProblem(401, "invalid_credentials", "")
+	b.client("nonsense").Do("GET", "/v1/endpoints", nil).WantProblem(401, "invalid_credentials", "")
+	b.client(b.Token(id, auth.ScopeEventsRead)).Do("POST", "/v1/events", body).WantProblem(403, "insufficient_scope", "")
+	b.client(b.Token(id, auth.ScopeEventsWrite)).Do("POST", "/v1/events", body).Want(202, nil)
+	require.Equal(t, 403, b.operator.Do("POST", "/v1/events", body).Status)
+	require.Equal(t, 403, c.Do("GET", "/v1/tenants", nil).Status)
+	b.client(b.Token([16]byte(uuid.Must(uuid.NewV7())))).Do("POST", "/v1/events", body).WantProblem(403, "unknown_tenant", "")
+	for _, path := range []string{"/openapi/ingest.json", "/docs/ingest"} {
+		b.client("").Do("GET", path, nil).Want(200, nil)
+	}
+	b.client("").Do("GET", "/v1/nothing", nil).WantProblem(404, "route_not_found", "")
+	b.client("").Do("DELETE", "/v1/events", nil).WantProblem(405, "method_not_allowed", "")
+}
