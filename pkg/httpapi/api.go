@@ -207,7 +207,7 @@ func plainProblem(_ huma.Context, _ string, body any) (any, error) {
 	}
 	p := &Problem{Type: "about:blank", Title: http.StatusText(m.Status), Status: m.Status, Code: schemaCode(m.Status), Detail: m.Detail}
 	for _, e := range m.Errors {
-		p.Errors = append(p.Errors, FieldError{Field: fieldOf(e.Location), Detail: e.Message})
+		p.Errors = append(p.Errors, FieldError{Field: fieldOf(e.Location, e.Message), Detail: e.Message})
 	}
 	if len(p.Errors) > 0 {
 		p.Field = p.Errors[0].Field
@@ -235,15 +235,18 @@ func schemaCode(status int) string {
 	}
 }
 
-// fieldOf turns the framework's location (body.retry.base, query.limit) into the field a caller knows.
-func fieldOf(location string) string {
-	for _, prefix := range []string{"body.", "query.", "path.", "header."} {
-		if rest, ok := strings.CutPrefix(location, prefix); ok {
-			return rest
+// fieldOf turns the framework's location (body.retry.base, query.limit) into the field a caller knows. For a field that is missing the
+// framework names its parent only.
+func fieldOf(location, message string) string {
+	field := location
+	for _, prefix := range []string{"body", "query", "path", "header"} {
+		if rest, ok := strings.CutPrefix(location, prefix); ok && (rest == "" || rest[0] == '.') {
+			field = strings.TrimPrefix(rest, ".")
 		}
 	}
-	if location == "body" {
-		return ""
+	if name, ok := strings.CutPrefix(message, "expected required property "); ok {
+		name, _, _ = strings.Cut(name, " ")
+		field = strings.TrimPrefix(field+"."+name, ".")
 	}
-	return location
+	return field
 }

@@ -37,7 +37,11 @@ func (d DeliveryReady) readyMsg() (*nats.Msg, error) {
 		return nil, err
 	}
 	msg := &nats.Msg{Subject: subject.Ready(subject.Shard(d.Tenant.UUID())), Data: body, Header: nats.Header{}}
-	msg.Header[headerMsgID] = []string{subject.MessageID(d.DeliveryID, d.Attempt)}
+	id := subject.MessageID(d.DeliveryID, d.Attempt)
+	if d.MustClaim {
+		id = subject.RepeatID(d.DeliveryID, d.Attempt, d.Due)
+	}
+	msg.Header[headerMsgID] = []string{id}
 	d.setTrace(msg)
 	return msg, nil
 }

@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		}, func() float64 { return 1 }),
 	)
 	return &Telemetry{
-		Log: zerolog.New(cfg.LogWriter).Level(level).With().Timestamp().Str("service", cfg.Service).Logger(),
+		Log:      zerolog.New(cfg.LogWriter).Level(level).With().Timestamp().Str("service", cfg.Service).Logger(),
 		Registry: registry,
 		Tracer:   provider.Tracer("github.com/beaconpost/beaconpost"),
 		provider: provider,

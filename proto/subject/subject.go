@@ -5,6 +5,7 @@ package subject
 import (
 	"hash/fnv"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -40,7 +41,13 @@ func Retry(deliveryID uuid.UUID) string { return retryPrefix + deliveryID.String
 // Durable names the durable consumer of a shard.
 func Durable(shard int) string { return durablePrefix + strconv.Itoa(shard) }
 
-// MessageID is the Nats-Msg-Id of the message for one attempt: the broker drops a second one within its duplicate window.
+// MessageID is the Nats-Msg-Id of the first message for an attempt: the broker drops a second one within its duplicate window.
 func MessageID(deliveryID uuid.UUID, attempt int) string {
 	return deliveryID.String() + "." + strconv.Itoa(attempt)
+}
+
+// RepeatID is the Nats-Msg-Id of a message that stands in for one that may be lost. due tells repeats apart: the broker must not take a
+// repeat for the lost message.
+func RepeatID(deliveryID uuid.UUID, attempt int, due time.Time) string {
+	return MessageID(deliveryID, attempt) + "." + strconv.FormatInt(due.UnixMicro(), 36)
 }

@@ -149,7 +149,7 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 	platform.Push("consumer", 5*time.Second, consumer.Stop)
 	platform.Telemetry.Registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "beaconpost_delivery_in_flight", Help: "Deliveries that hold a slot: being checked, sent or recorded.",
+			Name: "beaconpost_delivery_in_flight", Help: "Deliveries that are being checked, sent or recorded.",
 		}, func() float64 { return float64(engine.InFlight()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed.",

@@ -3,6 +3,8 @@ package ingest_test
 import (
 	"context"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -111,4 +113,12 @@ func (b *bundle) query(sql string, args ...any) (values []string) {
 	values, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(b.t, err)
 	return values
+}
+
+// sharedTempDir is a t.TempDir that the account that Postgres runs as can enter.
+func sharedTempDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) //nolint:gosec // see above
+	return dir
 }

@@ -95,6 +95,8 @@ type Job struct {
 	Payload     []byte
 	Target      *Target
 	Traceparent string
+
+	ClaimedUntil time.Time // zero: it was not claimed
 }
 
 // Attempt is one HTTP exchange, finished or failed.

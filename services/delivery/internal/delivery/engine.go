@@ -40,6 +40,8 @@ type Store interface {
 	// cancelled meanwhile. An error means that nothing was recorded; temporary says that repeating may help.
 	Record(ctx context.Context, finished []Finished) (changed []bool, err error)
 	Temporary(err error) bool
+	// Unclaim gives up the claim of a job whose attempt was not made, so that nobody has to wait for its end.
+	Unclaim(ctx context.Context, job *Job) error
 }
 
 // Sender makes attempts. It returns nil if ctx ended before the endpoint's answer was complete: then it was not an attempt.
@@ -99,12 +101,13 @@ type Engine struct {
 	attempts sync.WaitGroup
 
 	mu     sync.Mutex
-	active map[*work]struct{}
+	active map[Ref]*work // at most one ticket for a delivery
 }
 
 // work is a ticket that holds a slot.
 type work struct {
 	ticket Ticket
+	ref    Ref
 	Finished
 }
 
@@ -114,7 +117,7 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 		store: store, sender: sender, scheduler: scheduler, observer: observer,
 		inbox:  make(chan Ticket),
 		slots:  make(chan struct{}, cfg.Slots),
-		active: map[*work]struct{}{},
+		active: map[Ref]*work{},
 	}
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
 	e.sending, e.cutSending = context.WithCancel(context.Background())
@@ -137,8 +140,12 @@ func (e *Engine) Submit(ctx context.Context, t Ticket) {
 	}
 }
 
-// InFlight says how many slots are taken.
-func (e *Engine) InFlight() int { return len(e.slots) }
+// InFlight says how many deliveries are being checked, sent or recorded.
+func (e *Engine) InFlight() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.active)
+}
 
 // Stop takes no more tickets, lets attempts in flight finish and records them. When ctx ends first, the attempts that are not
 // finished are cut and their tickets released; they do not count.
@@ -168,61 +175,79 @@ func (e *Engine) Stop(ctx context.Context) error {
 
 func (e *Engine) dispatch() {
 	for {
-		works := e.gather()
-		if works == nil {
+		works, ok := e.gather()
+		if !ok {
 			return
 		}
-		e.admit(works)
+		if len(works) > 0 {
+			e.admit(works)
+		}
 	}
 }
 
-// gather waits for one ticket and takes what else is there, each with its slot. It returns nil when the intake has ended.
-func (e *Engine) gather() []*work {
+// gather waits for one ticket and takes what else is there, each with its slot. It reports false when the intake has ended.
+func (e *Engine) gather() (works []*work, ok bool) {
 	select {
 	case e.slots <- struct{}{}:
 	case <-e.intake.Done():
-		return nil
+		return nil, false
 	}
-	var works []*work
 	select {
 	case t := <-e.inbox:
-		works = append(works, e.take(t))
+		works = e.take(works, t)
 	case <-e.intake.Done():
 		<-e.slots
-		return nil
+		return nil, false
 	}
 	for len(works) < admitBatch {
 		select {
 		case e.slots <- struct{}{}:
 		default:
-			return works
+			return works, true
 		}
 		select {
 		case t := <-e.inbox:
-			works = append(works, e.take(t))
+			works = e.take(works, t)
 		default:
 			<-e.slots
-			return works
+			return works, true
 		}
 	}
-	return works
+	return works, true
 }
 
-func (e *Engine) take(t Ticket) *work {
-	w := &work{ticket: t}
+// take adds a ticket that has a slot to works. A second message for a delivery that is worked on here is out of date by then: it ends at once.
+func (e *Engine) take(works []*work, t Ticket) []*work {
+	w := &work{ticket: t, ref: t.Request().Ref}
 	e.mu.Lock()
-	e.active[w] = struct{}{}
+	_, busy := e.active[w.ref]
+	if !busy {
+		e.active[w.ref] = w
+	}
 	e.mu.Unlock()
-	return w
+	if busy {
+		t.Done()
+		<-e.slots
+		e.observer.Discarded(1)
+		return works
+	}
+	return append(works, w)
 }
 
 // end ends a ticket and frees its slot.
 func (e *Engine) end(w *work, end func()) {
-	e.mu.Lock()
-	delete(e.active, w)
-	e.mu.Unlock()
+	e.forget(w)
 	end()
 	<-e.slots
+}
+
+// forget lets another ticket for the same delivery in.
+func (e *Engine) forget(w *work) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.active[w.ref] == w {
+		delete(e.active, w.ref)
+	}
 }
 
 func (e *Engine) admit(works []*work) {
@@ -265,6 +290,7 @@ func (e *Engine) admit(works []*work) {
 func (e *Engine) attempt(w *work) {
 	w.Attempt = e.sender.Send(e.sending, w.Job)
 	if w.Attempt == nil {
+		e.unclaim(w.Job)
 		e.end(w, w.ticket.Release)
 		return
 	}
@@ -273,6 +299,17 @@ func (e *Engine) attempt(w *work) {
 	if err := e.recorder.Put(context.Background(), w); err != nil {
 		e.observer.Trouble("queue result", err)
 		e.end(w, w.ticket.Release)
+	}
+}
+
+func (e *Engine) unclaim(job *Job) {
+	if job.ClaimedUntil.IsZero() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pauseMost)
+	defer cancel()
+	if err := e.store.Unclaim(ctx, job); err != nil {
+		e.observer.Trouble("unclaim", err)
 	}
 }
 
@@ -288,7 +325,7 @@ func (e *Engine) keepAlive() {
 		}
 		e.mu.Lock()
 		tickets := make([]Ticket, 0, len(e.active))
-		for w := range e.active {
+		for _, w := range e.active {
 			tickets = append(tickets, w.ticket)
 		}
 		e.mu.Unlock()

@@ -53,6 +53,7 @@ func (e *Engine) settle(w *work, changed bool) {
 	if changed {
 		e.observer.Settled(w.Finished)
 	}
+	e.forget(w) // before the next attempt's message can come
 	if changed && w.Outcome.Status == Pending {
 		e.scheduler.Schedule(Request{Ref: w.Job.Ref, Attempt: w.Job.Attempt + 1, Due: w.Outcome.Next, Traceparent: w.Job.Traceparent})
 	}

@@ -158,7 +158,7 @@ UPDATE deliveries d SET claimed_until = now() + m.lease_ms * interval '1 millise
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[]) AS m (tenant_id, id, attempt, lease_ms)
 WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND d.attempts = m.attempt - 1
     AND d.next_attempt_at <= now() + interval '1 second' AND coalesce(d.claimed_until <= now(), true)
-RETURNING d.tenant_id, d.id`
+RETURNING d.tenant_id, d.id, d.claimed_until`
 
 func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, found []*due, jobs []*delivery.Job) error {
 	if len(which) == 0 {
@@ -174,16 +174,33 @@ func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, foun
 	if err != nil {
 		return err
 	}
-	won, err := collectRefs(rows)
-	if err != nil {
-		return err
+	defer rows.Close()
+	won := map[delivery.Ref]time.Time{}
+	for rows.Next() {
+		var t, id uuid.UUID
+		var until time.Time
+		if err := rows.Scan(&t, &id, &until); err != nil {
+			return err
+		}
+		won[delivery.Ref{Tenant: tenant.ID(t), ID: id}] = until
 	}
 	for _, i := range which {
-		if won[found[i].job.Ref] {
+		if until, ok := won[found[i].job.Ref]; ok {
 			jobs[i] = found[i].job
+			jobs[i].ClaimedUntil = until
 		}
 	}
-	return nil
+	return rows.Err()
+}
+
+const unclaimDelivery = `UPDATE deliveries SET claimed_until = NULL WHERE tenant_id = $1 AND id = $2 AND claimed_until = $3`
+
+// Unclaim implements delivery.Store.
+func (s *Store) Unclaim(ctx context.Context, job *delivery.Job) error {
+	return s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, unclaimDelivery, job.Tenant.UUID(), job.ID, job.ClaimedUntil)
+		return err
+	})
 }
 
 const (

@@ -1,0 +1,388 @@
+package delivery_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/proto/subject"
+)
+
+func TestADeliveryArrivesSignedAndByteForByte(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("thanks")) })
+	endpointID, secret := b.endpoint(s.URL + "/hook?x=1")
+	payload := "{\n \"a\" : 1.0, \"u\":\"\\u00e9\" }"
+	q := b.send(endpointID, payload)
+	b.wait(q, "delivered")
+
+	got := s.requests()
+	require.Len(t, got, 1)
+	require.Equal(t, payload, string(got[0].body))
+	require.Equal(t, q.event.String(), got[0].header.Get("webhook-id"))
+	require.Equal(t, "application/json", got[0].header.Get("Content-Type"))
+	require.Equal(t, "Beaconpost/test", got[0].header.Get("User-Agent"))
+	require.Equal(t, "order.paid", got[0].header.Get("Beaconpost-Event-Type"))
+	require.Equal(t, "1", got[0].header.Get("Beaconpost-Attempt"))
+	verifier, err := standardwebhooks.NewWebhook(secret.Reveal())
+	require.NoError(t, err)
+	require.NoError(t, verifier.Verify(got[0].body, got[0].header))
+
+	var read struct {
+		Status     string
+		Attempts   int
+		EventType  string `json:"event_type"`
+		AttemptLog []struct {
+			Number     int
+			StatusCode int    `json:"status_code"`
+			Excerpt    string `json:"response_excerpt"`
+			TraceID    string `json:"trace_id"`
+			Duration   string
+		} `json:"attempt_log"`
+	}
+	b.client.Do("GET", "/v1/deliveries/"+q.delivery.String(), nil).Want(200, &read)
+	require.Equal(t, "delivered", read.Status)
+	require.Equal(t, "order.paid", read.EventType)
+	require.Len(t, read.AttemptLog, 1)
+	require.Equal(t, 200, read.AttemptLog[0].StatusCode)
+	require.Equal(t, "thanks", read.AttemptLog[0].Excerpt)
+	require.Len(t, read.AttemptLog[0].TraceID, 32)
+}
+
+func TestDuringRotationBothSignaturesAreSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, nil)
+	endpointID, old := b.endpoint(s.URL)
+	b.wait(b.send(endpointID, `1`), "delivered") // the old secret is cached now
+	b.exec(`UPDATE endpoint_secrets SET expires_at = now() + interval '2 seconds' WHERE endpoint_id = $1`, endpointID)
+	current := b.secret(endpointID)
+	b.wait(b.send(endpointID, `2`), "delivered")
+	got := s.requests()[1]
+	require.Len(t, strings.Fields(got.header.Get("webhook-signature")), 2)
+	for _, secret := range []string{old.Reveal(), current.Reveal()} {
+		verifier, err := standardwebhooks.NewWebhook(secret)
+		require.NoError(t, err)
+		require.NoError(t, verifier.Verify(got.body, got.header))
+	}
+	require.Eventually(t, func() bool {
+		b.wait(b.send(endpointID, `3`), "delivered")
+		all := s.requests()
+		return len(strings.Fields(all[len(all)-1].header.Get("webhook-signature"))) == 1
+	}, 10*time.Second, 50*time.Millisecond, "the old secret ends without anybody touching the cache")
+}
+
+func TestFailuresAreRetriedUntilSuccess(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n <= 3 {
+			w.WriteHeader(500 + n)
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.send(endpointID, `{}`)
+	b.wait(q, "delivered")
+	require.Equal(t, "1 501\n2 502\n3 503\n4 200", b.attempts(q))
+	for i, r := range s.requests() {
+		require.Equal(t, q.event.String(), r.header.Get("webhook-id"), "the same on every attempt")
+		require.Equal(t, fmt.Sprint(i+1), r.header.Get("Beaconpost-Attempt"))
+	}
+	require.Equal(t, "4 200", b.query(`SELECT attempts || ' ' || last_status FROM deliveries WHERE id = $1`, q.delivery))
+}
+
+func TestSpentAttemptsExhaust(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
+	endpointID, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET retry_schedule_ms = '{50,100}' WHERE id = $1`, endpointID)
+	q := b.send(endpointID, `{}`)
+	b.wait(q, "exhausted")
+	require.Equal(t, "1 404\n2 404\n3 404", b.attempts(q))
+
+	// One more by hand; the policy is spent, so it ends there again.
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).Want(202, nil)
+	require.Eventually(t, func() bool { return len(s.requests()) == 4 && b.status(q) == "exhausted" }, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestEveryKindOfFailureHasItsClass(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_TIMEOUT=300ms", "BEACONPOST_NETWORK_ALLOW_LOOPBACK=false", "BEACONPOST_NETWORK_ALLOW=127.0.0.1/32", "BEACONPOST_DELIVERY_MAX_ATTEMPTS=1")
+	hang := newSink(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	drip := newSink(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte("."))
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	redirect := newSink(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	reset := newSink(t, func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	endless := newSink(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 8<<10)); err != nil {
+				return
+			}
+		}
+	})
+	big := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(500)
+		_, _ = w.Write([]byte(strings.Repeat("x", 5000)))
+	})
+	for name, tt := range map[string]struct{ url, status, attempt string }{
+		"hang":         {hang.URL, "exhausted", "1 timeout"},
+		"drip":         {drip.URL, "exhausted", "1 200 timeout"},
+		"redirect":     {redirect.URL, "exhausted", "1 302"},
+		"reset":        {reset.URL, "exhausted", "1 reset"},
+		"endless body": {endless.URL, "delivered", "1 200"},
+		"big error":    {big.URL, "exhausted", "1 500"},
+		"refused":      {"http://" + closedPort(t), "exhausted", "1 connect"},
+		"no such host": {"http://nothing.invalid/", "exhausted", "1 dns"},
+		"blocked":      {"http://127.0.0.2:9/", "exhausted", "1 blocked_address"},
+		"metadata":     {"http://169.254.169.254/latest", "exhausted", "1 blocked_address"},
+		"not TLS":      {strings.Replace(hang.URL, "http:", "https:", 1), "exhausted", "1 tls"},
+		"not HTTP":     {"http://" + notHTTP(t), "exhausted", "1 protocol"},
+	} {
+		endpointID, _ := b.endpoint(tt.url)
+		q := b.send(endpointID, `{}`)
+		b.wait(q, tt.status)
+		require.Equal(t, tt.attempt, b.attempts(q), name)
+	}
+	require.Len(t, redirect.requests(), 1, "a redirect is not followed")
+	require.Equal(t, "4096 true", b.query(`SELECT length(response_excerpt) || ' ' || response_truncated::text FROM delivery_attempts WHERE status_code = 500`))
+}
+
+func closedPort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	require.NoError(t, err)
+	defer ln.Close() //nolint:errcheck // it is the point
+	return ln.Addr().String()
+}
+
+func notHTTP(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the test
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-OpenSSH\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+func TestOfManyMessagesForAnAttemptOneStartsIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RECONCILE_GRACE=1h")
+	b.start("BEACONPOST_DELIVERY_RECONCILE_GRACE=1h") // a second replica
+	release := make(chan struct{})
+	s := newSink(t, func(n int, _ http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			<-release
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.enqueue(endpointID, `{}`)
+	// The reconciler leased the row again while the first message was only late: old and new messages, several times, all at once.
+	old, repeat := q.message, q.message
+	repeat.Due, repeat.MustClaim = repeat.Due.Add(time.Microsecond), true
+	b.exec(`UPDATE deliveries SET next_attempt_at = $2 WHERE id = $1`, q.delivery, repeat.Due)
+	for i := range 20 {
+		b.raw(old, fmt.Sprint("old-", i))
+		b.raw(repeat, fmt.Sprint("repeat-", i))
+	}
+	require.Eventually(t, func() bool { return len(s.requests()) >= 1 }, 10*time.Second, 5*time.Millisecond)
+	for i := range 20 {
+		b.raw(repeat, fmt.Sprint("late-", i))
+	}
+	close(release)
+	b.wait(q, "delivered")
+	b.raw(old, "stale")
+	b.raw(repeat, "stale repeat")
+	b.wait(b.send(endpointID, `"last"`), "delivered")
+	b.drained()
+	require.Len(t, s.requests(), 2, "one for each event")
+}
+
+// drained waits until the broker holds no message.
+func (b *bundle) drained() {
+	b.t.Helper()
+	js, err := stream.JetStream(b.nats)
+	require.NoError(b.t, err)
+	require.Eventually(b.t, func() bool {
+		info, err := js.Stream(b.t.Context(), subject.StreamDeliveries)
+		return err == nil && info.CachedInfo().State.Msgs == 0
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// raw publishes a message under an id of its own, so that the broker does not drop it as a duplicate.
+func (b *bundle) raw(m stream.DeliveryReady, id string) {
+	b.t.Helper()
+	require.NoError(b.t, b.publish.PublishAs(b.t.Context(), m, id))
+}
+
+func TestGarbageOnTheSubjectIsRemoved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	b.wait(b.send(endpointID, `1`), "delivered")
+	require.NoError(t, b.nats.Publish(subject.Ready(0), []byte("garbage")))
+	b.wait(b.send(endpointID, `2`), "delivered")
+	b.drained()
+}
+
+func TestDisabledEndpointsParkAndDeletedOnesCancel(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RECONCILE_GRACE=200ms")
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, endpointID)
+	q := b.send(endpointID, `{}`)
+	require.Eventually(t, func() bool {
+		return b.query(`SELECT next_attempt_at::text FROM deliveries WHERE id = $1`, q.delivery) == "infinity"
+	}, 10*time.Second, 10*time.Millisecond)
+	var view struct {
+		Status        string
+		NextAttemptAt *string `json:"next_attempt_at"`
+	}
+	b.client.Do("GET", "/v1/deliveries/"+q.delivery.String(), nil).Want(200, &view)
+	require.Equal(t, "pending", view.Status)
+	require.Nil(t, view.NextAttemptAt)
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "endpoint_disabled", "")
+
+	b.exec(`UPDATE endpoints SET status = 'enabled' WHERE id = $1`, endpointID)
+	b.exec(`UPDATE deliveries SET next_attempt_at = now() - interval '10 minutes' WHERE id = $1`, q.delivery) // as ingest does
+	b.wait(q, "delivered")
+
+	b.exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, endpointID)
+	q = b.send(endpointID, `{}`)
+	b.wait(q, "cancelled")
+	require.Len(t, s.requests(), 1)
+}
+
+func TestASecretThatCannotBeOpenedStopsItsEndpointOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RECONCILE_GRACE=200ms")
+	s := newSink(t, nil)
+	broken, _ := b.endpoint(s.URL)
+	fine, _ := b.endpoint(s.URL)
+	good := b.query(`SELECT encode(ciphertext, 'hex') FROM endpoint_secrets WHERE endpoint_id = $1`, broken)
+	b.exec(`UPDATE endpoint_secrets SET ciphertext = '\x00' WHERE endpoint_id = $1`, broken)
+	waiting := b.send(broken, `1`)
+	b.wait(b.send(fine, `2`), "delivered")
+	require.Equal(t, "pending", b.status(waiting))
+	require.Empty(t, b.attempts(waiting), "our fault is not the endpoint's failure")
+	b.exec(`UPDATE endpoint_secrets SET ciphertext = decode($2, 'hex') WHERE endpoint_id = $1`, broken, good)
+	b.wait(waiting, "delivered")
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RETRY_BASE=1h")
+	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.send(endpointID, `{}`)
+	path := "/v1/deliveries/" + q.delivery.String()
+	require.Eventually(t, func() bool { return b.attempts(q) != "" }, 10*time.Second, 10*time.Millisecond)
+	var view struct {
+		Status       string
+		CancelReason string `json:"cancel_reason"`
+	}
+	b.client.Do("POST", path+"/cancel", nil).Want(200, &view)
+	require.Equal(t, "cancelled", view.Status)
+	require.Equal(t, "requested", view.CancelReason)
+	b.client.Do("POST", path+"/cancel", nil).Want(200, nil)
+	b.client.Do("POST", path+"/retry", nil).Want(202, &view)
+	require.Equal(t, "pending", view.Status)
+	require.Eventually(t, func() bool { return len(s.requests()) == 2 }, 10*time.Second, 10*time.Millisecond)
+	b.client.Do("POST", "/v1/deliveries/"+uuid.NewString()+"/cancel", nil).WantProblem(404, "delivery_not_found", "")
+	b.client.Do("POST", "/v1/deliveries/"+uuid.NewString()+"/retry", nil).WantProblem(404, "delivery_not_found", "")
+
+	done := newSink(t, nil)
+	fine, _ := b.endpoint(done.URL)
+	q = b.send(fine, `{}`)
+	b.wait(q, "delivered")
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/cancel", nil).WantProblem(409, "delivery_ended", "")
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "delivery_ended", "")
+}
+
+func TestARetryByHandDoesNotWaitForThePlannedTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RETRY_BASE=1h")
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			w.WriteHeader(500)
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.send(endpointID, `{}`)
+	require.Eventually(t, func() bool { return b.attempts(q) == "1 500" }, 10*time.Second, 10*time.Millisecond)
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).Want(202, nil)
+	b.wait(q, "delivered")
+	require.Equal(t, "1 500\n2 200", b.attempts(q))
+}
+
+func TestListOfDeliveries(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	good, bad := newSink(t, nil), newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	goodID, _ := b.endpoint(good.URL)
+	badID, _ := b.endpoint(bad.URL)
+	b.exec(`UPDATE endpoints SET max_attempts = 1 WHERE id = $1`, badID)
+	var all []queued
+	for range 5 {
+		all = append(all, b.send(goodID, `{}`))
+	}
+	failed := b.send(badID, `{}`)
+	for _, q := range all {
+		b.wait(q, "delivered")
+	}
+	b.wait(failed, "exhausted")
+	count := func(query string) int {
+		var page struct {
+			Data []struct{ ID string }
+			Next string `json:"next_cursor"`
+		}
+		n := 0
+		for cursor := ""; ; cursor = "&cursor=" + page.Next {
+			page.Next = ""
+			b.client.Do("GET", "/v1/deliveries?limit=2"+query+cursor, nil).Want(200, &page)
+			n += len(page.Data)
+			if page.Next == "" {
+				return n
+			}
+		}
+	}
+	require.Equal(t, 6, count(""))
+	require.Equal(t, 5, count("&status=delivered"))
+	require.Equal(t, 1, count("&endpoint_id="+badID.String()))
+	require.Equal(t, 1, count("&event_id="+all[2].event.String()))
+	require.Equal(t, 0, count("&status=pending"))
+	require.Equal(t, 0, count("&created_before=2020-01-01T00:00:00Z"))
+	require.Equal(t, 6, count("&created_after=2020-01-01T00:00:00Z"))
+	b.client.Do("GET", "/v1/deliveries?status=lost", nil).WantProblem(422, "invalid_request", "status")
+	b.client.Do("GET", "/v1/deliveries?event_id=7", nil).WantProblem(422, "invalid_request", "event_id")
+}

@@ -1,0 +1,191 @@
+package ingest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+)
+
+func TestEndpointLifecycle(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	created := b.endpoint(c, map[string]any{
+		"url": "https://example.com/hooks", "description": "shop", "event_types": []string{"order.*"}, "timeout": "5s",
+		"retry": map[string]any{"schedule": []string{"5s", "5m"}},
+	})
+	require.True(t, strings.HasPrefix(created.Secret, "whsec_"))
+	require.Equal(t, "5s", created.Timeout)
+	require.Equal(t, []string{"5s", "5m0s"}, created.Retry.Schedule)
+
+	var got endpointView
+	read := c.Do("GET", "/v1/endpoints/"+created.ID, nil).Want(200, &got)
+	require.NotContains(t, string(read.Body), "whsec_")
+	require.Equal(t, "enabled", got.Status)
+
+	var patched endpointView
+	c.Do("PATCH", "/v1/endpoints/"+created.ID, `{"url":"https://example.com/new","timeout":null,"retry":null,"event_types":null}`).Want(200, &patched)
+	require.Equal(t, "https://example.com/new", patched.URL)
+	require.Empty(t, patched.Timeout)
+	require.Nil(t, patched.Retry)
+	require.Empty(t, patched.EventTypes)
+
+	var deleted struct {
+		ID                  string
+		DeliveriesCancelled int `json:"deliveries_cancelled"`
+	}
+	b.event(c, `{"event_type":"x","payload":1}`)
+	c.Do("DELETE", "/v1/endpoints/"+created.ID, nil).Want(200, &deleted)
+	require.Equal(t, 1, deleted.DeliveriesCancelled)
+	require.Equal(t, []string{"cancelled endpoint_deleted"}, b.query(`SELECT status || ' ' || cancel_reason FROM deliveries`))
+	c.Do("GET", "/v1/endpoints/"+created.ID, nil).WantProblem(404, "endpoint_not_found", "")
+	c.Do("DELETE", "/v1/endpoints/"+created.ID, nil).WantProblem(404, "endpoint_not_found", "")
+	c.Do("PATCH", "/v1/endpoints/"+created.ID, `{}`).WantProblem(404, "endpoint_not_found", "")
+	b.event(c, `{"event_type":"x","payload":1}`)
+	require.Equal(t, []string{"1"}, b.query(`SELECT count(*)::text FROM deliveries`))
+}
+
+func TestDisablingParksAndEnablingResumes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	e := b.endpoint(c, map[string]any{})
+	b.event(c, `{"event_type":"x","payload":1}`)
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"disabled"}`).Want(200, nil)
+	require.Equal(t, []string{"pending infinity"}, b.query(`SELECT status || ' ' || next_attempt_at FROM deliveries`))
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"enabled"}`).Want(200, nil)
+	require.Equal(t, []string{"true"}, b.query(`SELECT (next_attempt_at < now())::text FROM deliveries`))
+}
+
+func TestBadEndpoints(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_NETWORK_ALLOW_LOOPBACK=false")
+	_, c := b.tenant("acme")
+	_, foreign := b.tenant("other")
+	var theirs struct{ ID string }
+	foreign.Do("POST", "/v1/projects", map[string]string{"name": "theirs"}).Want(201, &theirs)
+	for _, tt := range []struct{ body, code, field string }{
+		{`{}`, "invalid_request", "url"},
+		{`{"url":"https://example.com","colour":"red"}`, "invalid_request", "colour"},
+		{`{"url":7}`, "invalid_request", "url"},
+		{`{"url":"ftp://example.com"}`, "invalid_endpoint", "url"},
+		{`{"url":"/relative"}`, "invalid_endpoint", "url"},
+		{`{"url":"https://user:pw@example.com"}`, "invalid_endpoint", "url"},
+		{`{"url":"http://127.0.0.1/x"}`, "invalid_endpoint", "url"},
+		{`{"url":"http://169.254.169.254/latest"}`, "invalid_endpoint", "url"},
+		{`{"url":"http://2130706433/"}`, "invalid_endpoint", "url"},
+		{`{"url":"http://localhost/"}`, "invalid_endpoint", "url"},
+		{`{"url":"https://example.com","event_types":["a b"]}`, "invalid_endpoint", "event_types"},
+		{`{"url":"https://example.com","event_types":["*.paid"]}`, "invalid_endpoint", "event_types"},
+		{`{"url":"https://example.com","timeout":"10"}`, "invalid_request", "timeout"},
+		{`{"url":"https://example.com","timeout":"1h"}`, "invalid_endpoint", "timeout"},
+		{`{"url":"https://example.com","status":"paused"}`, "invalid_request", "status"},
+		{`{"url":"https://example.com","retry":{"max_attempts":1000}}`, "invalid_request", "retry.max_attempts"},
+		{`{"url":"https://example.com","retry":{"schedule":["5s"],"base":"1s"}}`, "invalid_endpoint", "retry"},
+		{`{"url":"https://example.com","project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id"},
+		{`{"url":"https://example.com","project_id":"` + theirs.ID + `"}`, "unknown_project", "project_id"},
+	} {
+		c.Do("POST", "/v1/endpoints", tt.body).WantProblem(422, tt.code, tt.field)
+	}
+	c.Do("POST", "/v1/endpoints", `{"url":`).WantProblem(400, "malformed_request", "")
+	require.Equal(t, []string{"0"}, b.query(`SELECT count(*)::text FROM endpoints`))
+
+	e := b.endpoint(c, map[string]any{})
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"paused"}`).WantProblem(422, "invalid_endpoint", "status")
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"url":null}`).WantProblem(422, "invalid_endpoint", "url")
+}
+
+func TestSecretsAreSealedRevealedAndRotated(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	e := b.endpoint(c, map[string]any{})
+	type secrets struct {
+		Secret  string
+		Secrets []struct {
+			Secret    string
+			ExpiresAt *time.Time `json:"expires_at"`
+		}
+	}
+	var s secrets
+	c.Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).Want(200, &s)
+	require.Equal(t, e.Secret, s.Secret)
+
+	var rotated struct{ Secret string }
+	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", nil).Want(200, &rotated)
+	require.NotEqual(t, e.Secret, rotated.Secret)
+	c.Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).Want(200, &s)
+	require.Equal(t, rotated.Secret, s.Secret)
+	require.Len(t, s.Secrets, 2)
+	require.Equal(t, e.Secret, s.Secrets[1].Secret)
+	require.WithinDuration(t, time.Now().Add(24*time.Hour), *s.Secrets[1].ExpiresAt, time.Minute)
+
+	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", `{"overlap":"0s"}`).Want(200, nil)
+	c.Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).Want(200, &s)
+	require.Len(t, s.Secrets, 2, "the second ended at once, the first keeps its day")
+	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", `{"overlap":"1000h"}`).WantProblem(422, "invalid_overlap", "overlap")
+
+	for _, column := range b.query(`SELECT encode(ciphertext, 'escape') FROM endpoint_secrets`) {
+		require.NotContains(t, column, "whsec_")
+	}
+	b.client(b.Token(id, auth.ScopeEndpointsRead)).Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).WantProblem(403, "insufficient_scope", "")
+}
+
+func TestAPIKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_API_KEY_CACHE_TTL=1ms")
+	id, c := b.tenant("acme")
+	type keyView struct {
+		ID, Key, Prefix string
+		Scopes          []string
+		RevokedAt       *time.Time `json:"revoked_at"`
+	}
+	var key keyView
+	c.Do("POST", "/v1/api-keys", map[string]any{"name": "producer", "scopes": []string{"events:write"}}).Want(201, &key)
+	require.True(t, strings.HasPrefix(key.Key, "bp_"))
+	producer := b.client(key.Key)
+	b.event(producer, `{"event_type":"x","payload":1}`)
+	producer.Do("GET", "/v1/events", nil).WantProblem(403, "insufficient_scope", "")
+	require.Empty(t, b.query(`SELECT encode(key_hash, 'escape') FROM api_keys WHERE encode(key_hash, 'escape') LIKE '%bp_%'`))
+
+	// Nobody gives away what they do not have.
+	maker := b.client(b.Token(id, auth.ScopeAPIKeysWrite))
+	maker.Do("POST", "/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"events:write"}}).WantProblem(403, "insufficient_scope", "scopes.0")
+	c.Do("POST", "/v1/api-keys", map[string]any{"name": "x", "scopes": []string{"operator"}}).WantProblem(422, "unknown_scope", "scopes.0")
+	c.Do("POST", "/v1/api-keys", map[string]any{"name": " "}).WantProblem(422, "invalid_name", "name")
+	c.Do("POST", "/v1/api-keys", map[string]any{"name": "x", "expires_at": "2020-01-01T00:00:00Z"}).WantProblem(422, "invalid_expiry", "expires_at")
+
+	c.Do("DELETE", "/v1/api-keys/"+key.ID, nil).Want(204, nil)
+	require.Eventually(t, func() bool { return producer.Do("POST", "/v1/events", `{"event_type":"x","payload":1}`).Status == 401 }, 5*time.Second, 5*time.Millisecond)
+	c.Do("DELETE", "/v1/api-keys/"+uuid.NewString(), nil).WantProblem(404, "api_key_not_found", "")
+	var list struct{ Data []keyView }
+	listed := c.Do("GET", "/v1/api-keys", nil).Want(200, &list)
+	require.Len(t, list.Data, 2)
+	require.NotNil(t, list.Data[0].RevokedAt)
+	require.NotContains(t, string(listed.Body), key.Key)
+}
+
+func TestTenantsAndProjects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	b.tenant("other")
+	var got tenantView
+	b.operator.Do("GET", "/v1/tenants/"+id.String(), nil).Want(200, &got)
+	require.Equal(t, "acme", got.Name)
+	var list struct{ Data []tenantView }
+	b.operator.Do("GET", "/v1/tenants", nil).Want(200, &list)
+	require.Len(t, list.Data, 2)
+	b.operator.Do("POST", "/v1/tenants", `{"name":""}`).WantProblem(422, "invalid_name", "name")
+	b.operator.Do("GET", "/v1/tenants/"+uuid.NewString(), nil).WantProblem(404, "tenant_not_found", "")
+
+	c.Do("POST", "/v1/projects", `{"name":"shop"}`).Want(201, nil)
+	c.Do("POST", "/v1/projects", `{"name":"shop"}`).WantProblem(409, "project_exists", "name")
+	c.Do("GET", "/v1/projects", nil).Want(200, &list)
+	require.Len(t, list.Data, 1)
+}
