@@ -15,7 +15,7 @@ import (
 
 func record() Record {
 	return Record{
-		Time: time.Date(2026, 3, 1, 12, 4, 5, 123e6, time.Local), Took: 15 * time.Second, Method: "POST", Path: "/hooks", //nolint:gosmopolitan // as shown
+		Time: time.Date(2026, 3, 1, 12, 4, 5, 123e6, time.Local), Took: 15 * time.Second, Method: "POST", Path: "/hooks",
 		Header: http.Header{
 			"Webhook-Id": {"evt_1"}, "Beaconpost-Event-Type": {"order.paid"}, "Beaconpost-Attempt": {"2"}, "Beaconpost-Delivery-Id": {"dlv_1"},
 			"Traceparent": {"00-0a-b7-01"}, "X": {"1", "2"},

@@ -241,7 +241,7 @@ func TestHangUntilTheClientGoes(t *testing.T) {
 	url, out, receiver := setup(t, Options{Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { cancel() }})
-	_, err := http.DefaultClient.Do(webhook{id: "a", body: payload}.request(trace, t, url)) //nolint:bodyclose // there is none
+	_, err := http.DefaultClient.Do(webhook{id: "a", body: payload}.request(trace, t, url))
 	require.ErrorIs(t, err, context.Canceled)
 	rec := <-out.shown
 	require.Zero(t, rec.Status)

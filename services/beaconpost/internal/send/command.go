@@ -42,6 +42,9 @@ func Command() *cli.Command {
 			if err != nil {
 				return err
 			}
+			t := transport(s.concurrency)
+			defer t.CloseIdleConnections()
+			s.client.HTTP = t
 			return s.run(ctx)
 		},
 	}
@@ -69,11 +72,8 @@ func senderOf(cmd *cli.Command) (*sender, error) {
 	if s.key == "" {
 		s.key = "send-" + rand.Text()
 	}
-	if s.client, err = demo.Connect(cmd); err != nil {
-		return nil, err
-	}
-	s.client.HTTP = transport(s.concurrency)
-	return s, nil
+	s.client, err = demo.Connect(cmd)
+	return s, err
 }
 
 // readPayload gives the bytes that arg names. They are valid JSON: anything else would change what surrounds them.
