@@ -13,8 +13,9 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL; -- made by another database of this cluster
         END;
-        -- The migrating user may serve as the services' login too (one URL for everything).
-        IF NOT pg_has_role(current_user, role_name, 'MEMBER') THEN
+        -- The migrating user may serve as the services' login too (one URL for everything). Since Postgres 16 who makes a role is a member
+        -- that cannot take it.
+        IF NOT pg_has_role(current_user, role_name, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
         END IF;
     END LOOP;

@@ -76,6 +76,13 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
+-- The broker's shard of a tenant; proto/subject says the same.
+-- +goose StatementBegin
+CREATE FUNCTION beaconpost_shard(tenant_id uuid) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT get_byte(uuid_send(tenant_id), 15) % 16
+$$;
+-- +goose StatementEnd
+
 -- The time of an event, delivery or attempt is the millisecond in its UUIDv7: one index serves identity, listing by time and pruning.
 CREATE TABLE webhook_events (
     tenant_id   uuid NOT NULL,
@@ -105,8 +112,8 @@ CREATE TABLE deliveries (
     CHECK ((status = 'pending') = (completed_at IS NULL)),
     CHECK ((status = 'cancelled') = (cancel_reason IS NOT NULL))
 ) PARTITION BY RANGE (id);
--- For the reconciler, and for finding what an endpoint still has to get.
-CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE status = 'pending';
+-- For the reconciler, which compares each shard with what the broker holds of it.
+CREATE INDEX deliveries_pending ON deliveries (beaconpost_shard(tenant_id), next_attempt_at) WHERE status = 'pending';
 
 CREATE TABLE delivery_attempts (
     tenant_id          uuid NOT NULL,
@@ -127,3 +134,4 @@ CREATE INDEX delivery_attempts_by_delivery ON delivery_attempts (tenant_id, deli
 
 -- +goose Down
 DROP TABLE delivery_attempts, deliveries, webhook_events, idempotency_keys, endpoint_secrets, endpoints, api_keys, projects, tenants;
+DROP FUNCTION beaconpost_shard(uuid);

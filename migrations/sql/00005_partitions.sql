@@ -51,7 +51,7 @@ DECLARE
     pending boolean;
     dropped integer := 0;
 BEGIN
-    IF keep_from > current_date THEN
+    IF keep_from > (now() AT TIME ZONE 'UTC')::date THEN
         RAISE EXCEPTION 'asked to drop partitions up to %, expected a day that has passed', keep_from;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('beaconpost_partitions'));
@@ -59,7 +59,9 @@ BEGIN
         SELECT right(c.relname, 8) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'deliveries'::regclass AND right(c.relname, 8) < to_char(keep_from, 'YYYYMMDD') ORDER BY 1
     LOOP
-        -- Without the lock a retry by hand could make a delivery pending between the look and the drop.
+        -- Without the lock a retry by hand could make a delivery pending between the look and the drop. Queries lock a table before its
+        -- partitions, and writers deliveries last: any other order would make deadlocks of them.
+        LOCK TABLE ONLY delivery_attempts, ONLY webhook_events, ONLY deliveries IN ACCESS EXCLUSIVE MODE;
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', 'deliveries_p' || suffix);
         -- The table itself has no policy that shows rows to anybody; row_security off makes the owner's look complete or fail.
         EXECUTE format('ALTER TABLE %I NO FORCE ROW LEVEL SECURITY', 'deliveries_p' || suffix);

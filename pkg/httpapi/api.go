@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,6 +48,7 @@ func New(cfg Config) *API {
 		WriteError(w, r, fault.NotFound("route_not_found", "There is nothing at this path. See /docs."))
 	})
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed(router, cmp.Or(r.URL.RawPath, r.URL.Path)))
 		WriteError(w, r, &fault.Error{Kind: fault.KindMethodNotAllowed, Code: "method_not_allowed", Message: "This path does not take " + r.Method + "."})
 	})
 	hc := huma.DefaultConfig(cfg.Title, cfg.Version)
@@ -58,6 +60,17 @@ func New(cfg Config) *API {
 		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key (bp_…) or a JWT."},
 	}
 	return &API{cfg: cfg, router: router, huma: humachi.New(router, hc)}
+}
+
+// allowed lists the methods that path takes (RFC 9110, section 15.5.6, wants them in every 405).
+func allowed(router chi.Router, path string) string {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if router.Match(chi.NewRouteContext(), method, path) {
+			methods = append(methods, method)
+		}
+	}
+	return strings.Join(methods, ", ")
 }
 
 // Route names an operation and who may call it.
@@ -174,13 +187,24 @@ func (a *API) Handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, err := docsPage(a.huma.OpenAPI())
+	specPath := "/openapi/" + a.cfg.Service + ".json"
+	page, err := docsPage(a.huma.OpenAPI(), specPath)
 	if err != nil {
 		return nil, err
 	}
-	a.router.Get("/openapi/"+a.cfg.Service+".json", serveBytes("application/openapi+json", spec))
+	a.router.Get(specPath, serveBytes("application/openapi+json", spec))
 	a.router.Get("/docs/"+a.cfg.Service, serveBytes("text/html; charset=utf-8", page))
-	return a.router, nil
+	return apart(a.router), nil
+}
+
+// apart hides a router that the API is mounted in: its pattern would be put in front of the route in labels and logs.
+func apart(router http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if chi.RouteContext(r.Context()) != nil {
+			r = r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, nil))
+		}
+		router.ServeHTTP(w, r)
+	})
 }
 
 // Spec gives the OpenAPI 3.1 document as JSON.
@@ -235,9 +259,10 @@ func schemaCode(status int) string {
 	}
 }
 
-// fieldOf turns the framework's location (body.retry.base, query.limit) into the field a caller knows. For a field that is missing the
-// framework names its parent only.
+// fieldOf turns the framework's location (body.retry.schedule[1], query.limit) into the field a caller knows (retry.schedule.1, limit).
+// For a field that is missing the framework names its parent only.
 func fieldOf(location, message string) string {
+	location = strings.NewReplacer("[", ".", "]", "").Replace(location)
 	field := location
 	for _, prefix := range []string{"body", "query", "path", "header"} {
 		if rest, ok := strings.CutPrefix(location, prefix); ok && (rest == "" || rest[0] == '.') {

@@ -33,7 +33,7 @@ type docsTag struct {
 }
 
 // docsPage renders the operations as one page that needs no script and no other host.
-func docsPage(api *huma.OpenAPI) ([]byte, error) {
+func docsPage(api *huma.OpenAPI, specPath string) ([]byte, error) {
 	byTag := map[string][]*huma.Operation{}
 	for _, item := range api.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
@@ -52,9 +52,8 @@ func docsPage(api *huma.OpenAPI) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse docs template: %w", err)
 	}
-	service := strings.ToLower(strings.TrimPrefix(api.Info.Title, "Beaconpost "))
 	var out bytes.Buffer
-	err = page.Execute(&out, map[string]any{"Title": api.Info.Title, "Version": api.Info.Version, "Spec": "/openapi/" + service + ".json", "Tags": tags})
+	err = page.Execute(&out, map[string]any{"Title": api.Info.Title, "Version": api.Info.Version, "Spec": specPath, "Tags": tags})
 	if err != nil {
 		return nil, fmt.Errorf("render docs: %w", err)
 	}

@@ -23,6 +23,7 @@ import (
 type note struct {
 	err       error
 	principal auth.Principal
+	aborted   bool // the answer was begun and cannot be finished
 }
 
 type noteKey struct{}
@@ -51,7 +52,7 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 			r = r.WithContext(context.WithValue(ctx, noteKey{}, n))
 			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 			func() {
-				defer recoverTo(ww, r)
+				defer recoverTo(ww, r, n)
 				next.ServeHTTP(ww, r)
 			}()
 			status := ww.Status()
@@ -63,21 +64,25 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 			m.observe(r.Method, route, status, elapsed)
 			endSpan(span, r.Method, route, status, n)
 			logRequest(&tel.Log, r, route, status, ww.BytesWritten(), elapsed, n)
+			if n.aborted {
+				panic(http.ErrAbortHandler) // only a broken connection says that the answer is incomplete
+			}
 		})
 	}
 }
 
-func recoverTo(w middleware.WrapResponseWriter, r *http.Request) {
+func recoverTo(w middleware.WrapResponseWriter, r *http.Request, n *note) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
-		panic(p)
+		n.aborted = true
+		return
 	}
 	err := fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
 	if w.Status() != 0 {
-		noteError(r.Context(), err)
+		n.err, n.aborted = err, true
 		return
 	}
 	WriteError(w, r, err)
@@ -108,7 +113,7 @@ func endSpan(span trace.Span, method, route string, status int, n *note) {
 
 func logRequest(log *zerolog.Logger, r *http.Request, route string, status, size int, elapsed time.Duration, n *note) {
 	level := zerolog.InfoLevel
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError || n.aborted {
 		level = zerolog.ErrorLevel
 	}
 	if log.GetLevel() > level {

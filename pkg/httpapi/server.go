@@ -19,7 +19,8 @@ import (
 type Server struct {
 	http *http.Server
 	addr net.Addr
-	done chan error
+	done chan struct{} // closed when serving has ended
+	err  error         // of serving; read after done
 }
 
 // Serve starts serving on addr (host:port; port 0 takes a free one). The error names the address.
@@ -38,9 +39,12 @@ func Serve(ctx context.Context, addr string, handler http.Handler) (*Server, err
 			MaxHeaderBytes:    64 << 10,
 		},
 		addr: ln.Addr(),
-		done: make(chan error, 1),
+		done: make(chan struct{}),
 	}
-	go func() { s.done <- s.http.Serve(ln) }()
+	go func() {
+		s.err = s.http.Serve(ln)
+		close(s.done)
+	}()
 	return s, nil
 }
 
@@ -63,14 +67,15 @@ func (e *ListenError) Unwrap() error { return e.Err }
 // Addr gives the address that is listened on.
 func (s *Server) Addr() string { return s.addr.String() }
 
-// Stop takes no new connections, lets requests finish until ctx ends, then closes what is left.
+// Stop takes no new connections, lets requests finish until ctx ends, then closes what is left. It may be called again.
 func (s *Server) Stop(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("finish requests on %s: %w", s.Addr(), err), s.http.Close())
 	}
-	if serveErr := <-s.done; !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("serve %s: %w", s.Addr(), serveErr))
+	<-s.done
+	if !errors.Is(s.err, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve %s: %w", s.Addr(), s.err))
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -23,7 +24,7 @@ func (d *Duration) UnmarshalJSON(raw []byte) error {
 	}
 	parsed, err := time.ParseDuration(text)
 	if err != nil {
-		return &huma.ErrorDetail{Message: "expected a duration such as 30s or 1m30s", Value: text}
+		return errors.New("expected a duration such as 30s or 1m30s, below 292 years")
 	}
 	*d = Duration(parsed)
 	return nil

@@ -88,8 +88,11 @@ func (db *DB) Ping(ctx context.Context) error {
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
 const (
-	takeRole   = `SELECT set_config('role', $1, true)`
-	takeTenant = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
+	takeRole = `SELECT set_config('role', $1, true)`
+	// A statement that joins an array of keys with growing tables would be planned once, while they are small, and that plan kept: ten rows are best
+	// scanned, and then ten million are. It is planned anew for each batch; bounds on the id keep that to the partitions in question.
+	takeRoleForBatch = `SELECT set_config('role', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)`
+	takeTenant       = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
 )
 
 // InTenant runs fn in one transaction as RoleAPI with t as its tenant: row-level security shows and accepts only t's rows.
@@ -101,6 +104,11 @@ func (db *DB) InTenant(ctx context.Context, t tenant.ID, fn func(context.Context
 // As runs fn in one transaction as role, without a tenant: for the background work that the role's policies allow.
 func (db *DB) As(ctx context.Context, role Role, fn func(context.Context, Querier) error) error {
 	return db.transact(ctx, fn, takeRole, string(role))
+}
+
+// AsBatch is As for statements that join an array of keys with large tables: they are planned for each execution.
+func (db *DB) AsBatch(ctx context.Context, role Role, fn func(context.Context, Querier) error) error {
+	return db.transact(ctx, fn, takeRoleForBatch, string(role))
 }
 
 func (db *DB) transact(ctx context.Context, fn func(context.Context, Querier) error, take string, args ...any) error {
@@ -123,8 +131,8 @@ func (p *Pipeline) Tenant(t tenant.ID) {
 	p.batch.Queue(takeTenant, string(RoleAPI), t.String())
 }
 
-// Role makes the following statements run as role.
-func (p *Pipeline) Role(role Role) { p.batch.Queue(takeRole, string(role)) }
+// RoleForBatch makes the following statements run as role, planned for each execution as AsBatch does.
+func (p *Pipeline) RoleForBatch(role Role) { p.batch.Queue(takeRoleForBatch, string(role)) }
 
 // Queue adds a statement. read, if not nil, is given its rows; it need not close them.
 func (p *Pipeline) Queue(sql string, read func(pgx.Rows) error, args ...any) {

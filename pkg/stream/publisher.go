@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
+
+	"github.com/beaconpost/beaconpost/proto/subject"
 )
 
 const (
@@ -143,6 +145,22 @@ func (p *Publisher) Close(ctx context.Context) error {
 
 // Connected says whether the broker can be reached now.
 func (p *Publisher) Connected() bool { return p.nc.IsConnected() }
+
+// OldestReady says when the oldest message of a shard that is not acknowledged was published; the zero time if there is none.
+func (p *Publisher) OldestReady(ctx context.Context, shard int) (time.Time, error) {
+	s, err := p.js.Stream(ctx, subject.StreamDeliveries)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up stream: %w", err)
+	}
+	msg, err := s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(subject.Ready(shard)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up oldest message: %w", err)
+	}
+	return msg.Time, nil
+}
 
 // PublishAs publishes that d is due now under a message id of the caller's and waits for the broker. It is for tests and tools: the
 // broker's protection against duplicates does not know the id.

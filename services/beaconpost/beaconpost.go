@@ -28,14 +28,15 @@ func Main(args []string, version string) int {
 		return 0
 	}
 	_, _ = fmt.Fprintln(os.Stderr, "beaconpost:", err)
-	if _, ok := errors.AsType[*config.Error](err); ok {
+	_, unusable := errors.AsType[*config.Error](err)
+	if _, ok := errors.AsType[*usageError](err); ok || unusable {
 		return 2
 	}
 	return 1
 }
 
 func command(version string) *cli.Command {
-	return &cli.Command{
+	root := &cli.Command{
 		Name:  "beaconpost",
 		Usage: "webhooks and monitors for SaaS platforms",
 		Description: "beaconpost up runs everything on this machine. The services can also run one by one, configured by BEACONPOST_* variables.\n" +
@@ -56,6 +57,8 @@ func command(version string) *cli.Command {
 		},
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // Main decides
 	}
+	beStrict(root)
+	return root
 }
 
 // serviceCommand runs one service, configured by the environment alone. Variables of the other services may be set too.

@@ -22,6 +22,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	deliveryhttp "github.com/beaconpost/beaconpost/services/delivery/internal/httpapi"
 	deliverypg "github.com/beaconpost/beaconpost/services/delivery/internal/postgres"
@@ -164,19 +165,17 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 }
 
 func startBackground(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) {
-	perRound := max(int(float64(cfg.Delivery.Rate)*cfg.Delivery.Interval.Seconds()), 1)
-	reconciler := delivery.NewReconciler(store, scheduler, perRound)
+	reconciler := delivery.NewReconciler(delivery.ReconcilerConfig{
+		Shards: subject.Shards, Grace: cfg.Delivery.Grace, PerRound: max(int(float64(cfg.Delivery.Rate)*cfg.Delivery.Interval.Seconds()), 1),
+	}, store, scheduler)
 	group := lifecycle.NewGroup(context.Background())
 	group.Every(cfg.Delivery.Interval, func(ctx context.Context) {
-		published, err := reconciler.Round(ctx)
-		obs.republished.Add(float64(published))
-		if count, oldest, countErr := store.Unaccounted(ctx); countErr == nil {
-			obs.unaccounted.Set(float64(count))
-			obs.oldest.Set(oldest.Seconds())
-		} else {
-			err = errors.Join(err, countErr)
-		}
-		if err != nil && ctx.Err() == nil {
+		report, err := reconciler.Round(ctx, time.Now())
+		obs.republished.Add(float64(report.Published))
+		if err == nil {
+			obs.unaccounted.Set(float64(report.Unaccounted))
+			obs.oldest.Set(report.Oldest.Seconds())
+		} else if ctx.Err() == nil {
 			obs.Trouble("reconcile", err)
 		}
 	})

@@ -274,7 +274,7 @@ func TestDisabledEndpointsParkAndDeletedOnesCancel(t *testing.T) {
 	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "endpoint_disabled", "")
 
 	b.exec(`UPDATE endpoints SET status = 'enabled' WHERE id = $1`, endpointID)
-	b.exec(`UPDATE deliveries SET next_attempt_at = now() - interval '10 minutes' WHERE id = $1`, q.delivery) // as ingest does
+	b.exec(`UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE id = $1`, q.delivery) // as ingest does
 	b.wait(q, "delivered")
 
 	b.exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, endpointID)

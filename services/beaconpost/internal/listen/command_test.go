@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v3"
@@ -73,6 +74,9 @@ type listener struct {
 	ended       chan error
 }
 
+// grace is long enough to be measured.
+const grace = 50 * time.Millisecond
+
 func start(t *testing.T, args ...string) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -87,7 +91,7 @@ func start(t *testing.T, args ...string) *listener {
 	cmd.Writer, cmd.ErrWriter = l.out, l.errOut
 	cmd.Action = func(ctx context.Context, cmd *cli.Command) error {
 		s, err := settingsOf(cmd)
-		s.grace = 0
+		s.grace = grace
 		if err != nil {
 			return err
 		}
@@ -195,12 +199,16 @@ func TestJSONAndMax(t *testing.T) {
 	a := newAPI(t)
 	l := start(t, "--json", "--register", "--url", a.URL, "--api-key", "bp_1", "--fail", "1", "--max", "2")
 	w := webhook{id: "evt_1", eventType: "order.paid", body: payload, secrets: []signature.Secret{a.secret}}
+	var asked, deleted time.Time
+	a.onDelete = func() { deleted = time.Now() }
 	for _, want := range []int{503, 200, 200} {
+		asked = time.Now()
 		status, _, _ := w.post(t, l.url)
 		require.Equal(t, want, status)
 	}
 	require.NoError(t, <-l.ended)
 	require.Equal(t, 1, a.deleted)
+	require.GreaterOrEqual(t, deleted.Sub(asked), grace, "deleting cancels deliveries that are not recorded yet")
 	lines := strings.Split(strings.TrimSpace(l.out.String()), "\n")
 	require.Len(t, lines, 3, "standard output is for records only")
 	for i, want := range []jsonRecord{{Status: 503}, {Status: 200}, {Status: 200, Duplicate: true}} {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -168,7 +169,7 @@ func TestRepeatsWithTheSameKey(t *testing.T) {
 
 func TestGivesUp(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, busy, busy, busy, busy, busy)
+	a := newAPI(t, slices.Repeat([]http.HandlerFunc{busy}, maxTries)...)
 	out, _, err := run(t, a, "", "order.paid", "--idempotency-key", "k")
 	require.EqualError(t, err, "send event: storage_unavailable: Try again. (HTTP 503 Service Unavailable)\n"+
 		"Repeat it with --idempotency-key k: it may have been accepted")

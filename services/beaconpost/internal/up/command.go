@@ -8,8 +8,9 @@ package up
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,10 @@ func Command(version string) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data-dir", Usage: "where everything is kept", Value: demo.DefaultDataDir()},
 			&cli.StringFlag{Name: "listen", Usage: "address of the public API", Value: "127.0.0.1:8080"},
-			&cli.StringFlag{Name: "admin-ports", Usage: "ports on 127.0.0.1 for metrics and health of ingest, delivery and monitor, or random", Value: "9090,9091,9092"},
+			&cli.StringFlag{Name: "admin-ports", Usage: "ports on 127.0.0.1 for metrics and health of ingest, delivery and monitor, or random", Value: "9090,9091,9092", Validator: func(text string) error {
+				_, err := adminAddrs(text)
+				return err
+			}},
 			&cli.StringFlag{Name: "log-level", Usage: "trace, debug, info, warn or error", Value: "warn", Sources: cli.EnvVars("BEACONPOST_LOG_LEVEL")},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -58,12 +62,16 @@ func adminAddrs(text string) ([]string, error) {
 		return []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, nil
 	}
 	ports := strings.Split(text, ",")
-	if len(ports) != len(serviceNames()) {
-		return nil, fmt.Errorf("--admin-ports: expected random or three ports such as 9090,9091,9092, got %q", text)
-	}
+	wrong := len(ports) != len(serviceNames())
 	addrs := make([]string, len(ports))
 	for i, port := range ports {
-		addrs[i] = "127.0.0.1:" + strings.TrimSpace(port)
+		port = strings.TrimSpace(port)
+		number, err := strconv.ParseUint(port, 10, 16)
+		wrong = wrong || err != nil || number == 0
+		addrs[i] = "127.0.0.1:" + port
+	}
+	if wrong {
+		return nil, errors.New("expected random, or three ports such as 9090,9091,9092")
 	}
 	return addrs, nil
 }

@@ -30,32 +30,47 @@ func KnownVariables() []string {
 	return append(known, config.Names(monitor.Config{})...)
 }
 
-// startServices starts the three with one environment: what `up` decided, where the user's own says nothing.
-func (s *system) startServices(ctx context.Context) error {
+// configure reads the configuration of the three from one environment: what `up` decides, where the user's own says nothing. It comes
+// before anything is started, and a problem that all three have is told once.
+func (s *system) configure() error {
 	environ, err := s.serviceEnvironment()
 	if err != nil {
 		return err
 	}
-	var ic ingest.Config
-	var dc delivery.Config
-	var mc monitor.Config
-	known := KnownVariables()
-	if err := errors.Join(config.Load(environ, &ic, known), config.Load(environ, &dc, known), config.Load(environ, &mc, known)); err != nil {
-		return err
+	var problems []config.Problem
+	for _, into := range []any{&s.ingest, &s.delivery, &s.monitor} {
+		err := config.Load(environ, into, KnownVariables())
+		several, ok := errors.AsType[*config.Error](err)
+		if err != nil && !ok {
+			return err
+		}
+		if ok {
+			problems = append(problems, several.Problems...)
+		}
 	}
-	s.complete(&ic.Config)
-	s.complete(&dc.Config)
-	s.complete(&mc.Config)
-	if err := s.add(ctx, "ingest", func() (service.Service, error) { return ingest.New(ctx, ic) }); err != nil {
-		return err
+	if len(problems) > 0 {
+		slices.SortStableFunc(problems, func(a, b config.Problem) int { return strings.Compare(a.Error(), b.Error()) })
+		return &config.Error{Problems: slices.Compact(problems)}
 	}
-	if err := s.add(ctx, "delivery", func() (service.Service, error) { return delivery.New(ctx, dc) }); err != nil {
-		return err
-	}
-	return s.add(ctx, "monitor", func() (service.Service, error) { return monitor.New(ctx, mc) })
+	return nil
 }
 
+func (s *system) startServices(ctx context.Context) error {
+	s.complete(&s.ingest.Config)
+	s.complete(&s.delivery.Config)
+	s.complete(&s.monitor.Config)
+	if err := s.add(ctx, "ingest", func() (service.Service, error) { return ingest.New(ctx, s.ingest) }); err != nil {
+		return err
+	}
+	if err := s.add(ctx, "delivery", func() (service.Service, error) { return delivery.New(ctx, s.delivery) }); err != nil {
+		return err
+	}
+	return s.add(ctx, "monitor", func() (service.Service, error) { return monitor.New(ctx, s.monitor) })
+}
+
+// complete adds what is known only now, and what no variable says.
 func (s *system) complete(c *service.Config) {
+	c.DatabaseURL = config.Secret(s.databaseURL)
 	c.Version, c.LogWriter, c.NATSOptions = s.version, s.log, s.natsOptions
 }
 
@@ -87,7 +102,8 @@ func (s *system) serviceEnvironment() ([]string, error) {
 			environ = append(environ, name+"="+value)
 		}
 	}
-	environ = append(environ, "BEACONPOST_DATABASE_URL="+s.databaseURL, "BEACONPOST_LOG_LEVEL="+s.logLevel)
+	environ = append(environ, "BEACONPOST_LOG_LEVEL="+s.logLevel)
+	set("BEACONPOST_DATABASE_URL", "the private one, once it runs")
 	set("BEACONPOST_NETWORK_ALLOW_LOOPBACK", "true")
 	if variable(environ, "BEACONPOST_SECRETS_KEYS") == "" {
 		keys, err := secretsKeys(filepath.Join(s.dir, "secrets.keys"))

@@ -21,6 +21,9 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/pkg/stream/natsembed"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/demo"
+	"github.com/beaconpost/beaconpost/services/delivery"
+	"github.com/beaconpost/beaconpost/services/ingest"
+	"github.com/beaconpost/beaconpost/services/monitor"
 )
 
 // database is the name of ours in the private cluster.
@@ -42,8 +45,11 @@ type system struct {
 	public  *httpapi.Server
 	failed  chan error // receives what must not end by itself
 
+	ingest   ingest.Config
+	delivery delivery.Config
+	monitor  monitor.Config
+
 	databaseURL string
-	natsURL     string
 	natsOptions []nats.Option
 	services    []service.Service
 	adminAddrs  map[string]string
@@ -88,6 +94,9 @@ func (s *system) start(ctx context.Context) error {
 	}
 	s.stack.Push("data directory lock", time.Second, func(context.Context) error { return lock.Close() })
 	if err := s.serve(ctx); err != nil {
+		return err
+	}
+	if err := s.configure(); err != nil {
 		return err
 	}
 	if err := s.startPostgres(ctx); err != nil {
@@ -164,8 +173,8 @@ func migrate(ctx context.Context, url string) error {
 }
 
 func (s *system) startNATS() error {
-	if s.natsURL = variable(s.environ, "BEACONPOST_NATS_URL"); s.natsURL != "" {
-		return nil
+	if variable(s.environ, "BEACONPOST_NATS_URL") != "" {
+		return nil // the services read it themselves
 	}
 	server, err := natsembed.Start(natsembed.Config{
 		StoreDir: filepath.Join(s.dir, "nats"), Logger: zerolog.New(s.log).Level(zerolog.WarnLevel).With().Timestamp().Str("service", "nats").Logger(),

@@ -115,7 +115,7 @@ type work struct {
 func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, observer Observer) *Engine {
 	e := &Engine{
 		store: store, sender: sender, scheduler: scheduler, observer: observer,
-		inbox:  make(chan Ticket),
+		inbox:  make(chan Ticket, admitBatch), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
 		active: map[Ref]*work{},
 	}
@@ -129,8 +129,13 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 	return e
 }
 
-// Submit hands a ticket over and blocks until the engine takes it. When ctx or the engine ends first, the ticket is released.
+// Submit hands a ticket over and blocks while too many wait. When ctx or the engine ends first, the ticket is released. It must have returned
+// before Stop is called.
 func (e *Engine) Submit(ctx context.Context, t Ticket) {
+	if ctx.Err() != nil {
+		t.Release()
+		return
+	}
 	select {
 	case e.inbox <- t:
 	case <-ctx.Done():
@@ -152,6 +157,7 @@ func (e *Engine) InFlight() int {
 func (e *Engine) Stop(ctx context.Context) error {
 	e.stopIntake()
 	e.loops.Wait()
+	e.releaseInbox()
 	finished := make(chan struct{})
 	go func() {
 		e.attempts.Wait()
@@ -171,6 +177,18 @@ func (e *Engine) Stop(ctx context.Context) error {
 		flush = ctx
 	}
 	return e.recorder.Close(flush)
+}
+
+// releaseInbox hands back what waits for a slot. Nobody submits any more: the consumer was stopped before.
+func (e *Engine) releaseInbox() {
+	for {
+		select {
+		case t := <-e.inbox:
+			t.Release()
+		default:
+			return
+		}
+	}
 }
 
 func (e *Engine) dispatch() {

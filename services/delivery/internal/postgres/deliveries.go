@@ -33,7 +33,7 @@ ORDER BY d.id DESC LIMIT @limit`
 
 // List gives at most limit+1 deliveries of t, newest first. Those of one event are a range of the key.
 func (s *Deliveries) List(ctx context.Context, t tenant.ID, query delivery.Query) ([]delivery.Delivery, error) {
-	from, until := bounds(query)
+	from, until := keyRange(query)
 	var list []delivery.Delivery
 	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
 		rows, err := q.Query(ctx, listDeliveries, pgx.NamedArgs{
@@ -49,8 +49,8 @@ func (s *Deliveries) List(ctx context.Context, t tenant.ID, query delivery.Query
 	return list, err
 }
 
-// bounds gives the key range of a query: its times, narrowed to the event's millisecond and to what comes after the cursor.
-func bounds(query delivery.Query) (from, until uuid.UUID) {
+// keyRange gives the key range of a query: its times, narrowed to the event's millisecond and to what comes after the cursor.
+func keyRange(query delivery.Query) (from, until uuid.UUID) {
 	from, until = uuid7.Floor(query.After), uuid.Max
 	if !query.Before.IsZero() {
 		until = uuid7.Floor(query.Before)

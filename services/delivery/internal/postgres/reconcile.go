@@ -17,18 +17,18 @@ import (
 const leaseOverdue = `
 WITH overdue AS (
     SELECT tenant_id, id FROM deliveries
-    WHERE status = 'pending' AND next_attempt_at < now() - $1::interval AND coalesce(claimed_until < now(), true)
-    ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    WHERE status = 'pending' AND beaconpost_shard(tenant_id) = $1 AND next_attempt_at < $2 AND coalesce(claimed_until < now(), true)
+    ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET next_attempt_at = now() FROM overdue o
 WHERE d.tenant_id = o.tenant_id AND d.id = o.id
 RETURNING d.tenant_id, d.id, d.attempts + 1, d.next_attempt_at, coalesce(d.traceparent, '')`
 
-// Overdue takes at most limit deliveries that nobody seems to work on and gives the requests to publish for them.
-func (s *Store) Overdue(ctx context.Context, limit int) ([]delivery.Request, error) {
+// Overdue implements delivery.OverdueStore.
+func (s *Store) Overdue(ctx context.Context, shard int, before time.Time, limit int) ([]delivery.Request, error) {
 	var requests []delivery.Request
-	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		rows, err := q.Query(ctx, leaseOverdue, s.defaults.Grace, limit)
+	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, leaseOverdue, shard, before, limit)
 		if err != nil {
 			return err
 		}
@@ -47,21 +47,23 @@ func scanRequest(row pgx.CollectableRow) (delivery.Request, error) {
 }
 
 const (
-	unaccountedMost = 100000
+	unaccountedMost = 10000 // per shard
 	// Counted up to a bound: the number matters less than that it is not 0.
 	countUnaccounted = `
-SELECT count(*), coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8 FROM (
+SELECT count(*), coalesce(extract(epoch FROM now() - min(o.next_attempt_at)), 0)::float8
+FROM unnest($1::timestamptz[]) WITH ORDINALITY AS b (before, n)
+CROSS JOIN LATERAL (
     SELECT next_attempt_at FROM deliveries
-    WHERE status = 'pending' AND next_attempt_at < now() - $1::interval AND coalesce(claimed_until < now(), true)
+    WHERE status = 'pending' AND beaconpost_shard(tenant_id) = b.n - 1 AND next_attempt_at < b.before AND coalesce(claimed_until < now(), true)
     ORDER BY next_attempt_at LIMIT $2
-) overdue`
+) o`
 )
 
-// Unaccounted counts deliveries that are overdue by more than the grace and says how long the oldest is due.
-func (s *Store) Unaccounted(ctx context.Context) (count int, oldest time.Duration, err error) {
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+// Unaccounted implements delivery.OverdueStore.
+func (s *Store) Unaccounted(ctx context.Context, before []time.Time) (count int, oldest time.Duration, err error) {
+	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		var seconds float64
-		err := q.QueryRow(ctx, countUnaccounted, s.defaults.Grace, unaccountedMost).Scan(&count, &seconds)
+		err := q.QueryRow(ctx, countUnaccounted, before, unaccountedMost).Scan(&count, &seconds)
 		oldest = time.Duration(seconds * float64(time.Second))
 		return err
 	})

@@ -24,14 +24,14 @@ UPDATE deliveries d SET
     completed_at = CASE WHEN r.status <> 'pending' THEN now() END
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::int[], $7::text[])
     AS r (tenant_id, id, number, status, next_attempt_at, last_status, last_error)
-WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.status = 'pending' AND d.attempts = r.number - 1
+WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.id BETWEEN $8 AND $9 AND d.status = 'pending' AND d.attempts = r.number - 1
 RETURNING d.tenant_id, d.id`
 
 // Record implements delivery.Store: one transaction, one round trip.
 func (s *Store) Record(ctx context.Context, finished []delivery.Finished) ([]bool, error) {
 	var moved map[delivery.Ref]bool
 	p := &postgres.Pipeline{}
-	p.Role(postgres.RoleDelivery)
+	p.RoleForBatch(postgres.RoleDelivery)
 	p.Queue(insertAttempts, nil, attemptArgs(finished)...)
 	p.Queue(updateDeliveries, func(rows pgx.Rows) (err error) {
 		moved, err = collectRefs(rows)
@@ -88,7 +88,8 @@ func outcomeArgs(finished []delivery.Finished) []any {
 		}
 		codes[i], errs[i] = set(f.Attempt.StatusCode), set(string(f.Attempt.Class))
 	}
-	return []any{tenants, ids, numbers, statuses, next, codes, errs}
+	low, high := bounds(ids)
+	return []any{tenants, ids, numbers, statuses, next, codes, errs, low, high}
 }
 
 // set stores zero values as null.

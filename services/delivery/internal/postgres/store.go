@@ -18,6 +18,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
@@ -27,7 +28,7 @@ var _ delivery.Store = (*Store)(nil)
 type Defaults struct {
 	Timeout time.Duration
 	Retry   backoff.Policy
-	Grace   time.Duration // the reconciler's
+	Grace   time.Duration // the reconciler's: the rules of Admit need it
 }
 
 const targetsCached = 50000
@@ -59,8 +60,8 @@ SELECT m.n, d.status, d.attempts, d.next_attempt_at, d.next_attempt_at = 'infini
     CASE WHEN isfinite(d.next_attempt_at) THEN extract(epoch FROM now() - d.next_attempt_at)::float8 ELSE 0 END,
     coalesce(d.traceparent, ''), e.id, e.event_type, e.payload, p.id, p.version
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS m (tenant_id, id, n)
-JOIN deliveries d ON d.tenant_id = m.tenant_id AND d.id = m.id
-JOIN webhook_events e ON e.tenant_id = d.tenant_id AND e.id = d.event_id
+JOIN deliveries d ON d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $3 AND $4
+JOIN webhook_events e ON e.tenant_id = d.tenant_id AND e.id = d.event_id AND e.id BETWEEN $5 AND $6
 JOIN endpoints p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id`
 
 // due is what was read for one message.
@@ -74,7 +75,7 @@ type due struct {
 // Admit implements delivery.Store.
 func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.Job, error) {
 	jobs := make([]*delivery.Job, len(in))
-	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		clear(jobs)
 		found, err := readDue(ctx, q, in)
 		if err != nil {
@@ -93,7 +94,10 @@ func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([
 	for i, r := range in {
 		tenants[i], ids[i] = r.Tenant.UUID(), r.ID
 	}
-	rows, err := q.Query(ctx, selectDue, tenants, ids)
+	// A delivery and its event share the millisecond, so the bounds of one give those of the other.
+	low, high := bounds(ids)
+	eventLow, eventHigh := uuid7.Floor(uuid7.Time(low)), uuid7.Floor(uuid7.Time(high).Add(time.Millisecond))
+	rows, err := q.Query(ctx, selectDue, tenants, ids, low, high, eventLow, eventHigh)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +160,7 @@ func (s *Store) sort(ctx context.Context, q postgres.Querier, in []delivery.Inco
 const claimDeliveries = `
 UPDATE deliveries d SET claimed_until = now() + m.lease_ms * interval '1 millisecond'
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[]) AS m (tenant_id, id, attempt, lease_ms)
-WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND d.attempts = m.attempt - 1
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $5 AND $6 AND d.status = 'pending' AND d.attempts = m.attempt - 1
     AND d.next_attempt_at <= now() + interval '1 second' AND coalesce(d.claimed_until <= now(), true)
 RETURNING d.tenant_id, d.id, d.claimed_until`
 
@@ -170,7 +174,8 @@ func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, foun
 		attempts[n] = found[i].job.Attempt
 		leases[n] = delivery.ClaimFor(found[i].job.Target).Milliseconds()
 	}
-	rows, err := q.Query(ctx, claimDeliveries, tenants, ids, attempts, leases)
+	low, high := bounds(ids)
+	rows, err := q.Query(ctx, claimDeliveries, tenants, ids, attempts, leases, low, high)
 	if err != nil {
 		return err
 	}
@@ -197,7 +202,7 @@ const unclaimDelivery = `UPDATE deliveries SET claimed_until = NULL WHERE tenant
 
 // Unclaim implements delivery.Store.
 func (s *Store) Unclaim(ctx context.Context, job *delivery.Job) error {
-	return s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	return s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		_, err := q.Exec(ctx, unclaimDelivery, job.Tenant.UUID(), job.ID, job.ClaimedUntil)
 		return err
 	})
@@ -238,6 +243,15 @@ func refs(which []int, found []*due) (tenants, ids []uuid.UUID) {
 		ids = append(ids, found[i].job.ID)
 	}
 	return tenants, ids
+}
+
+// bounds gives the least and the greatest of ids. There is at least one.
+func bounds(ids []uuid.UUID) (low, high uuid.UUID) {
+	low, high = ids[0], ids[0]
+	for _, id := range ids[1:] {
+		low, high = earlier(low, id), later(high, id)
+	}
+	return low, high
 }
 
 func collectRefs(rows pgx.Rows) (map[delivery.Ref]bool, error) {

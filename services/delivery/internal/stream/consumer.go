@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	prefetch     = 64               // messages per shard that wait in this process
+	prefetch     = 128              // messages per shard that wait in this process
 	pullExpiry   = 10 * time.Second // a lost consumer is noticed after this
 	retryPause   = 500 * time.Millisecond
 	releaseDelay = 500 * time.Millisecond

@@ -1,6 +1,9 @@
 package stream
 
 import (
+	"context"
+	"time"
+
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -25,5 +28,12 @@ func message(r delivery.Request) stream.DeliveryReady {
 	}
 }
 
-// Connected implements delivery.Publisher.
+var _ delivery.Broker = (*Scheduler)(nil)
+
+// Connected implements delivery.Broker.
 func (s *Scheduler) Connected() bool { return s.publisher.Connected() }
+
+// Oldest implements delivery.Broker.
+func (s *Scheduler) Oldest(ctx context.Context, shard int) (time.Time, error) {
+	return s.publisher.OldestReady(ctx, shard)
+}

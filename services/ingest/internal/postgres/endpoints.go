@@ -100,8 +100,8 @@ UPDATE endpoints SET url = @url, description = @description, event_types = @even
     max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, project_id = @project
 WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at`
 	parkDeliveries = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
-	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them.
-	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '10 minutes' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'`
+	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them, whatever the broker holds.
+	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'`
 )
 
 // Update changes an endpoint by change, which sees the present state and may refuse. Disabling parks the pending deliveries,

@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Ten thousand events to three endpoints: one is fine, one fails at random, one hangs. Every delivery ends.
+func TestTenThousandEventsToAGoodAFlakyAndAHangingEndpoint(t *testing.T) {
+	t.Parallel()
+	const events = 10000
+	s := startSystem(t, 1)
+	good := s.receive(nil, nil)
+	flaky := s.receive(func(w http.ResponseWriter, _ *http.Request) {
+		if rand.Float64() < 0.3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}, nil)
+	hanging := s.receive(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, map[string]any{
+		"timeout": "500ms", "retry": map[string]any{"schedule": []string{"1s"}},
+	})
+	start := time.Now()
+	load := s.produce(producers)
+	require.Eventually(t, func() bool { return load.count() >= events }, 3*time.Minute, 10*time.Millisecond)
+	load.finish()
+	accepted := time.Since(start)
+	s.settled(5 * time.Minute)
+	ended := time.Since(start)
+
+	load.check(t, good, 0, "healthy")
+	load.checkEach(t, flaky, "delivered")
+	load.checkEach(t, hanging, "exhausted")
+	require.Equal(t, "2", s.query(`SELECT max(attempts)::text FROM deliveries WHERE endpoint_id = $1`, hanging.id))
+	require.Eventually(t, func() bool { return s.unaccounted() == "0" }, 20*time.Second, 50*time.Millisecond)
+	t.Logf("%d events accepted in %.1f s, their %s deliveries ended after %.1f s; attempts %s",
+		load.count(), accepted.Seconds(), s.query(`SELECT count(*)::text FROM deliveries`), ended.Seconds(), s.query(`SELECT count(*)::text FROM delivery_attempts`))
+}
+
+// checkEach says that every accepted event reached e and that its delivery there ended with status.
+func (tr *traffic) checkEach(t *testing.T, e *endpoint, status string) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id := range tr.accepted {
+		require.Positive(t, e.got[id], id)
+	}
+	require.Empty(t, e.bad)
+	require.Equal(t, status+" "+itoa(len(tr.accepted)),
+		tr.s.query(`SELECT string_agg(DISTINCT status, ',') || ' ' || count(*) FROM deliveries WHERE endpoint_id = $1`, e.id))
+}

@@ -1,0 +1,227 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
+
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
+)
+
+const (
+	traceID     = "4bf92f3577b34da6a3ce929d0e0e4736"
+	traceparent = "00-" + traceID + "-00f067aa0ba902b7-01"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, cfg telemetry.Config) *telemetry.Telemetry {
+	t.Helper()
+	if cfg.LogLevel == "" {
+		cfg.LogLevel = "info"
+	}
+	cfg.Service, cfg.Version = "ingest", "1.2.3"
+	tel, err := telemetry.New(t.Context(), cfg)
+	require.NoError(t, err)
+	return tel
+}
+
+func shutdown(t *testing.T, tel *telemetry.Telemetry) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, tel.Shutdown(ctx))
+}
+
+// spans is an exporter that keeps what it is given.
+type spans struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (s *spans) ExportSpans(_ context.Context, list []sdktrace.ReadOnlySpan) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, span := range list {
+		s.names = append(s.names, span.Name())
+	}
+	return nil
+}
+
+func (*spans) Shutdown(context.Context) error { return nil }
+
+func TestWithoutAnExporterSpansHaveIDs(t *testing.T) {
+	t.Parallel()
+	tel := open(t, telemetry.Config{SampleRatio: 1})
+	ctx, span := tel.Tracer.Start(t.Context(), "work")
+	defer span.End()
+	require.True(t, span.SpanContext().IsValid())
+	require.False(t, span.SpanContext().IsSampled(), "nobody would get it")
+	require.Equal(t, span.SpanContext().TraceID().String(), telemetry.TraceID(ctx))
+	require.Len(t, telemetry.TraceID(ctx), 32)
+	shutdown(t, tel)
+}
+
+func TestTraceparentRoundTrip(t *testing.T) {
+	t.Parallel()
+	tel := open(t, telemetry.Config{})
+	ctx, span := tel.Tracer.Start(t.Context(), "work")
+	defer span.End()
+	text := telemetry.Traceparent(ctx)
+	require.Equal(t, "00-"+telemetry.TraceID(ctx)+"-"+span.SpanContext().SpanID().String()+"-00", text)
+
+	elsewhere := telemetry.WithTraceparent(t.Context(), text)
+	require.Equal(t, text, telemetry.Traceparent(elsewhere))
+	_, child := tel.Tracer.Start(elsewhere, "more work")
+	defer child.End()
+	require.Equal(t, span.SpanContext().TraceID(), child.SpanContext().TraceID())
+	require.NotEqual(t, span.SpanContext().SpanID(), child.SpanContext().SpanID())
+}
+
+func TestTextThatIsNoTraceContextIsIgnored(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, telemetry.Traceparent(t.Context()))
+	require.Empty(t, telemetry.TraceID(t.Context()))
+	require.Equal(t, traceID, telemetry.TraceID(telemetry.WithTraceparent(t.Context(), traceparent)))
+	for _, text := range []string{
+		"", "00", "garbage", traceparent + "-more", strings.ToUpper(traceparent), "ff" + traceparent[2:],
+		"00-" + strings.Repeat("0", 32) + "-00f067aa0ba902b7-01", "00-" + traceID + "-0000000000000000-01", "\x00\n" + traceparent,
+	} {
+		ctx := telemetry.WithTraceparent(t.Context(), text)
+		require.Emptyf(t, telemetry.TraceID(ctx), "%q", text)
+		require.Emptyf(t, telemetry.Traceparent(ctx), "%q", text)
+	}
+	// What a caller sends does not replace a trace with nothing.
+	known := telemetry.WithTraceparent(t.Context(), traceparent)
+	require.Equal(t, traceID, telemetry.TraceID(telemetry.WithTraceparent(known, "garbage")))
+}
+
+func FuzzWithTraceparent(f *testing.F) {
+	for _, seed := range []string{traceparent, "", "00-", "01-" + traceID + "-00f067aa0ba902b7-01-extra", "ff-" + traceID + "-00f067aa0ba902b7-00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		ctx := telemetry.WithTraceparent(t.Context(), text)
+		made := telemetry.Traceparent(ctx)
+		if made == "" {
+			require.Empty(t, telemetry.TraceID(ctx))
+			return
+		}
+		require.Contains(t, text, telemetry.TraceID(ctx))
+		require.Equal(t, made, telemetry.Traceparent(telemetry.WithTraceparent(t.Context(), made)))
+	})
+}
+
+func TestSampling(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		ratio  float64
+		parent string
+		want   []string
+	}{
+		"all":                {1, "", []string{"work"}},
+		"none":               {0, "", nil},
+		"the parent decides": {0, traceparent, []string{"work"}},
+		"and against it":     {1, strings.TrimSuffix(traceparent, "01") + "00", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := &spans{}
+			tel := open(t, telemetry.Config{SampleRatio: tt.ratio, Exporter: got})
+			_, span := tel.Tracer.Start(telemetry.WithTraceparent(t.Context(), tt.parent), "work")
+			require.Equal(t, tt.want != nil, span.SpanContext().IsSampled())
+			span.End()
+			shutdown(t, tel)
+			require.Equal(t, tt.want, got.names, "exported before the shutdown was over")
+		})
+	}
+}
+
+func TestSpansReachACollector(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan []byte, 4)
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(r.Body)
+		if r.URL.Path == "/v1/traces" {
+			bodies <- body.Bytes()
+		}
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	defer collector.Close()
+	tel := open(t, telemetry.Config{OTLPEndpoint: collector.URL + "/v1/traces", SampleRatio: 1})
+	_, span := tel.Tracer.Start(t.Context(), "work in hand", trace.WithSpanKind(trace.SpanKindServer))
+	span.End()
+	shutdown(t, tel)
+	body := string(<-bodies)
+	require.Contains(t, body, "work in hand")
+	require.Contains(t, body, "beaconpost-ingest")
+	require.Contains(t, body, "1.2.3")
+}
+
+func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{}, 16)
+	leave := make(chan struct{})
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-leave
+	}))
+	defer collector.Close()
+	defer close(leave)
+	tel := open(t, telemetry.Config{OTLPEndpoint: collector.URL, SampleRatio: 1})
+	_, span := tel.Tracer.Start(t.Context(), "work")
+	span.End()
+	<-arrived // the batch is on its way
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, tel.Shutdown(ctx), context.DeadlineExceeded)
+}
+
+func TestLinesSayWhichServiceAndLevelsFilter(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	tel := open(t, telemetry.Config{LogLevel: "warn", LogWriter: &out})
+	tel.Log.Info().Msg("not shown")
+	require.Empty(t, out.String())
+	tel.Log.Warn().Msg("shown")
+	var line map[string]string
+	require.NoError(t, json.Unmarshal(out.Bytes(), &line))
+	require.Equal(t, "ingest", line["service"])
+	require.Equal(t, "warn", line["level"])
+	at, err := time.Parse(time.RFC3339, line["time"])
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+}
+
+func TestBadLogLevel(t *testing.T) {
+	t.Parallel()
+	_, err := telemetry.New(t.Context(), telemetry.Config{LogLevel: "loud"})
+	require.ErrorContains(t, err, `parse log level "loud"`)
+}
+
+func TestTwoInstancesFitInOneProcess(t *testing.T) {
+	t.Parallel()
+	one, two := open(t, telemetry.Config{}), open(t, telemetry.Config{})
+	require.NotSame(t, one.Registry, two.Registry)
+	const want = `
+# HELP beaconpost_build_info Always 1; the labels say what runs.
+# TYPE beaconpost_build_info gauge
+beaconpost_build_info{service="ingest",version="1.2.3"} 1
+`
+	for _, tel := range []*telemetry.Telemetry{one, two} {
+		require.NoError(t, testutil.GatherAndCompare(tel.Registry, strings.NewReader(want), "beaconpost_build_info"))
+	}
+}
