@@ -19,7 +19,7 @@ func TestTenThousandEventsToAGoodAFlakyAndAHangingEndpoint(t *testing.T) {
 		if rand.Float64() < 0.3 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-	}, nil)
+	}, map[string]any{"retry": map[string]any{"base": "100ms", "cap": "2s", "max_attempts": 30}})
 	hanging := s.receive(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, map[string]any{
 		"timeout": "500ms", "retry": map[string]any{"schedule": []string{"1s"}},
 	})

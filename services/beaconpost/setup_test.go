@@ -27,7 +27,7 @@ import (
 
 const (
 	testVersion = "v0.0.0-test"
-	limit       = 60 * time.Second // on anything that a process is waited for
+	limit       = 2 * time.Minute // on anything that a process is waited for
 	poll        = 10 * time.Millisecond
 )
 

@@ -32,12 +32,12 @@ func deliveryOf(c servicetest.Client, event string) deliveryView {
 	return list.Data[0]
 }
 
-func createEndpoint(c servicetest.Client, url string) (id string) {
+func createEndpoint(c servicetest.Client, url string, retry map[string]any) (id string) {
 	c.T.Helper()
 	var created struct {
 		ID string `json:"id"`
 	}
-	c.Do(http.MethodPost, "/v1/endpoints", map[string]any{"url": url, "retry": map[string]any{"base": "200ms", "max_attempts": 50}}).Want(201, &created)
+	c.Do(http.MethodPost, "/v1/endpoints", map[string]any{"url": url, "retry": retry}).Want(201, &created)
 	return created.ID
 }
 
@@ -86,7 +86,7 @@ func TestUpFromStartToStop(t *testing.T) {
 
 	// The credential is the tenant's, and everything works together.
 	r := receive(t, "0")
-	createEndpoint(i.client(), r.url)
+	createEndpoint(i.client(), r.url, nil)
 	event := sendEvent(i.client())
 	i.await("the event was delivered", func() bool { return deliveryOf(i.client(), event).Status == "delivered" })
 	require.Equal(t, []string{event}, r.received())
@@ -109,7 +109,7 @@ func TestUpGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
 	dir, port := sharedTempDir(t), freePort(t)
 	first := up(t, dir, nil)
-	createEndpoint(first.client(), "http://127.0.0.1:"+port+"/")
+	createEndpoint(first.client(), "http://127.0.0.1:"+port+"/", map[string]any{"base": "200ms", "max_attempts": 50})
 	event := sendEvent(first.client())
 	first.await("an attempt failed", func() bool { return deliveryOf(first.client(), event).Attempts > 0 })
 	require.Equal(t, "pending", deliveryOf(first.client(), event).Status)
@@ -127,14 +127,17 @@ func TestUpGoesOnWhereItWas(t *testing.T) {
 func TestUpAfterKill(t *testing.T) {
 	t.Parallel()
 	dir, port := sharedTempDir(t), freePort(t)
-	first := up(t, dir, nil)
-	createEndpoint(first.client(), "http://127.0.0.1:"+port+"/")
+	// Lost messages are found within seconds. Between the attempts no message is in flight: the broker would wait for its worker.
+	environ := []string{"BEACONPOST_DELIVERY_RECONCILE_GRACE=2s", "BEACONPOST_DELIVERY_RECONCILE_INTERVAL=500ms"}
+	first := up(t, dir, environ)
+	createEndpoint(first.client(), "http://127.0.0.1:"+port+"/", map[string]any{"schedule": []string{"3s", "1s", "1s"}})
 	event := sendEvent(first.client())
+	first.await("an attempt failed", func() bool { return deliveryOf(first.client(), event).Attempts > 0 })
 	orphan := postmaster(t, dir)
 	first.kill()
 
 	r := receive(t, port)
-	second := up(t, dir, nil)
+	second := up(t, dir, environ)
 	require.NotEqual(t, orphan, postmaster(t, dir))
 	for _, running := range processesOf(t, dir) {
 		require.NotContains(t, running, strconv.Itoa(orphan))

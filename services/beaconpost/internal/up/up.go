@@ -141,7 +141,10 @@ func (s *system) serve(ctx context.Context) error {
 func (s *system) startPostgres(ctx context.Context) error {
 	if url := variable(s.environ, "BEACONPOST_DATABASE_URL"); url != "" {
 		s.databaseURL = url
-		return migrate(ctx, url)
+		if err := migrate(ctx, url); err != nil {
+			return fmt.Errorf("prepare the database of BEACONPOST_DATABASE_URL: %w", err)
+		}
+		return nil
 	}
 	cluster, err := pgcluster.Start(ctx, pgcluster.Config{
 		Dir: filepath.Join(s.dir, "postgres"), BinDir: variable(s.environ, "BEACONPOST_POSTGRES_BIN"),
