@@ -74,6 +74,7 @@ type Platform struct {
 	Authenticator *auth.Authenticator
 
 	cfg      Config
+	keys     *auth.APIKeys
 	jwt      *auth.JWT
 	stack    lifecycle.Stack
 	draining atomic.Bool
@@ -129,6 +130,7 @@ func (p *Platform) closeNATS(ctx context.Context) error {
 
 func (p *Platform) openAuth(ctx context.Context, role postgres.Role) error {
 	keys := auth.NewAPIKeyVerifier(&apiKeys{db: p.DB, role: role}, p.cfg.APIKeys)
+	p.keys = keys
 	if p.cfg.Auth.JWKS == "" {
 		p.Authenticator = auth.NewAuthenticator(keys, nil)
 		return nil
@@ -148,6 +150,9 @@ func (p *Platform) openAuth(ctx context.Context, role postgres.Role) error {
 	p.Authenticator = auth.NewAuthenticator(keys, jwt)
 	return nil
 }
+
+// ForgetAPIKey makes this process ask the database about a key again, at once.
+func (p *Platform) ForgetAPIKey(id string) { p.keys.Forget(id) }
 
 // Push adds a stop step; the last one pushed runs first.
 func (p *Platform) Push(name string, limit time.Duration, stop func(context.Context) error) {

@@ -1,6 +1,8 @@
 // Package beaconpost is the single binary's command line. It starts the services as they are; it owns no part of their work.
 package beaconpost
 
+//go:generate go run ./internal/configdoc
+
 import (
 	"context"
 	"errors"

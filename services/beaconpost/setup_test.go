@@ -151,7 +151,7 @@ func (p *process) wantError(code int, parts ...string) {
 		require.Contains(p.t, p.stderr.String(), part)
 	}
 	require.NotContains(p.t, p.stderr.String()+p.stdout.String(), "USAGE")
-	require.Less(p.t, strings.Count(p.stderr.String(), "\n"), 5, p.stderr.String())
+	require.Less(p.t, strings.Count(p.stderr.String(), "\n"), 8, p.stderr.String())
 }
 
 // line expects the command to have succeeded and gives what it printed.

@@ -36,6 +36,9 @@ func tokenCommand() *cli.Command {
 
 func mint(_ context.Context, cmd *cli.Command) error {
 	dir := cmd.String("data-dir")
+	if cmd.Duration("ttl") <= 0 {
+		return fmt.Errorf("--ttl: expected a time above 0, got %s", cmd.Duration("ttl"))
+	}
 	claims := auth.Claims{Subject: cmd.String("subject"), TTL: cmd.Duration("ttl"), Issuer: up.LocalIssuer, Audience: up.LocalAudience}
 	var err error
 	if cmd.Bool("operator") {
@@ -50,7 +53,10 @@ func mint(_ context.Context, cmd *cli.Command) error {
 		claims.Scopes = auth.AllTenantScopes()
 		if words := cmd.StringSlice("scope"); len(words) > 0 {
 			if claims.Scopes, err = auth.ParseScopes(words); err != nil {
-				return err
+				return fmt.Errorf("--scope: %w", err)
+			}
+			if claims.Scopes.Has(auth.ScopeOperator) {
+				return errors.New("--scope: the operator's scope is not a tenant's; use --operator")
 			}
 		}
 	}
@@ -70,11 +76,15 @@ func tenantOf(dir, text string) (tenant.ID, error) {
 	if text == "" {
 		file, err := demo.Read(dir)
 		if err != nil {
-			return tenant.Nil, err
+			return tenant.Nil, fmt.Errorf("find demo tenant (or give --tenant): %w", err)
 		}
 		text = file.TenantID
 	}
-	return tenant.Parse(text)
+	id, err := tenant.Parse(text)
+	if err != nil {
+		return tenant.Nil, fmt.Errorf("--tenant: %w", err)
+	}
+	return id, nil
 }
 
 func keygenCommand() *cli.Command {

@@ -85,7 +85,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Accounts:  s.accounts,
 		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 
-		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout,
+		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout, ForgetKey: platform.ForgetAPIKey,
 	}
 	handlers.Register(api)
 	if s.handler, err = api.Handler(); err != nil {

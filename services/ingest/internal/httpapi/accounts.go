@@ -51,7 +51,7 @@ func (h *Handlers) registerKeys(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/api-keys", ID: "list-api-keys", Summary: "List API keys, newest first", Tag: "api keys", Scope: auth.ScopeAPIKeysRead}, h.listKeys)
 	httpapi.Register(api, httpapi.Route{
 		Method: remove, Path: "/v1/api-keys/{id}", ID: "revoke-api-key", Summary: "Revoke an API key", Tag: "api keys", Scope: auth.ScopeAPIKeysWrite, Status: http.StatusNoContent,
-		Doc: "Processes that know the key accept it for at most 5 seconds more.",
+		Doc: "The process that answers refuses the key at once, others after at most 5 seconds.",
 	}, h.revokeKey)
 }
 
@@ -127,5 +127,9 @@ func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Bod
 
 func (h *Handlers) revokeKey(ctx context.Context, in *idPath) (*struct{}, error) {
 	t := httpapi.Tenant(ctx)
-	return nil, h.Accounts.RevokeKey(ctx, t, in.ID)
+	if err := h.Accounts.RevokeKey(ctx, t, in.ID); err != nil {
+		return nil, err
+	}
+	h.ForgetKey(in.ID.String())
+	return nil, nil //nolint:nilnil // 204: there is nothing to say
 }

@@ -59,8 +59,9 @@ type Handlers struct {
 	Accounts  AccountStore
 	Limits    endpoint.Limits
 
-	MaxPayload    int           // bytes
-	AcceptTimeout time.Duration // bound on POST /v1/events
+	MaxPayload    int             // bytes
+	AcceptTimeout time.Duration   // bound on POST /v1/events
+	ForgetKey     func(id string) // drops a credential that this process remembers
 }
 
 // Register adds all routes.

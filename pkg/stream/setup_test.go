@@ -1,0 +1,183 @@
+package stream_test
+
+import (
+	"context"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/stream/natsembed"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/proto/subject"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// broker is a server that can be stopped and started again on its directory and port.
+type broker struct {
+	t      *testing.T
+	dir    string
+	listen string
+	server *natsembed.Server
+}
+
+func newBroker(t *testing.T) *broker {
+	t.Helper()
+	b := &broker{t: t, dir: t.TempDir(), listen: "127.0.0.1:0"}
+	b.start()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *broker) start() {
+	b.t.Helper()
+	var err error
+	b.server, err = natsembed.Start(natsembed.Config{StoreDir: b.dir, Listen: b.listen})
+	require.NoError(b.t, err)
+	b.listen = b.address()
+}
+
+func (b *broker) address() string {
+	b.t.Helper()
+	u, err := url.Parse(b.server.URL())
+	require.NoError(b.t, err)
+	return u.Host
+}
+
+func (b *broker) stop() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(b.t, b.server.Shutdown(ctx))
+}
+
+func connect(t *testing.T, address string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := stream.Connect(stream.Config{URL: "nats://" + address, Name: t.Name(), Options: options}, zerolog.Nop())
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := stream.JetStream(nc)
+	require.NoError(t, err)
+	return js
+}
+
+// counted is a publisher with its metrics.
+type counted struct {
+	*stream.Publisher
+	t   *testing.T
+	reg *prometheus.Registry
+}
+
+func newPublisher(t *testing.T, nc *nats.Conn) *counted {
+	t.Helper()
+	c := &counted{t: t, reg: prometheus.NewRegistry()}
+	var err error
+	c.Publisher, err = stream.NewPublisher(nc, c.reg, zerolog.Nop())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = c.Close(ctx) // tests that care close it themselves
+	})
+	return c
+}
+
+// counts gives the messages by result.
+func (c *counted) counts() (published, failed, skipped int) {
+	c.t.Helper()
+	families, err := c.reg.Gather()
+	require.NoError(c.t, err)
+	require.Len(c.t, families, 1)
+	require.Equal(c.t, "beaconpost_publish_messages_total", families[0].GetName())
+	by := map[string]int{}
+	for _, m := range families[0].GetMetric() {
+		by[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+	}
+	require.Len(c.t, by, 3, "every result is there from the start")
+	return by["published"], by["failed"], by["skipped"]
+}
+
+// settled waits until every one of n messages has its result.
+func (c *counted) settled(n int) (published, failed, skipped int) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		published, failed, skipped = c.counts()
+		return published+failed+skipped == n
+	}, patience, 5*time.Millisecond, "of %d messages: %d published, %d failed, %d skipped", n, published, failed, skipped)
+	return published, failed, skipped
+}
+
+// bench is a broker with the topology in place and a publisher.
+type bench struct {
+	*broker
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	pub *counted
+}
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{broker: newBroker(t)}
+	b.nc = connect(t, b.address())
+	b.js = jetStream(t, b.nc)
+	require.NoError(t, stream.EnsureDeliveries(t.Context(), b.js, 1))
+	b.pub = newPublisher(t, b.nc)
+	return b
+}
+
+// stored gives the number of messages in the stream that match.
+func (b *bench) stored(filter string) int {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), subject.StreamDeliveries)
+	require.NoError(b.t, err)
+	info, err := s.Info(b.t.Context(), jetstream.WithSubjectFilter(filter))
+	require.NoError(b.t, err)
+	n := 0
+	for _, count := range info.State.Subjects {
+		n += int(count)
+	}
+	return n
+}
+
+type arrival struct {
+	message stream.DeliveryReady
+	at      time.Time
+}
+
+// next takes the next message of a tenant's shard.
+func (b *bench) next(owner tenant.ID) arrival {
+	b.t.Helper()
+	consumer, err := b.js.Consumer(b.t.Context(), subject.StreamDeliveries, subject.Durable(subject.Shard(owner.UUID())))
+	require.NoError(b.t, err)
+	msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	at := time.Now()
+	require.NoError(b.t, err)
+	require.NoError(b.t, msg.DoubleAck(b.t.Context()))
+	message, err := stream.DecodeDeliveryReady(msg.Data(), msg.Headers())
+	require.NoError(b.t, err)
+	return arrival{message, at}
+}
+
+// message is one that is due at a time.
+func message(due time.Time) stream.DeliveryReady {
+	return stream.DeliveryReady{
+		Tenant: tenant.ID(uuid.Must(uuid.NewV7())), DeliveryID: uuid.Must(uuid.NewV7()), Attempt: 1,
+		Due: due.UTC().Truncate(time.Microsecond),
+	}
+}

@@ -1,0 +1,360 @@
+package beaconpost_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/postgres/pgcluster"
+	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
+	"github.com/beaconpost/beaconpost/pkg/service/servicetest"
+)
+
+// These tests walk every route that the OpenAPI documents name, so that a new one is checked, or fails, without anybody remembering it.
+
+type (
+	schema struct {
+		Ref        string            `json:"$ref"`
+		Format     string            `json:"format"`
+		Properties map[string]schema `json:"properties"`
+		Items      *schema           `json:"items"`
+	}
+	parameter struct {
+		Name   string `json:"name"`
+		In     string `json:"in"`
+		Schema schema `json:"schema"`
+	}
+	operation struct {
+		ID          string      `json:"operationId"`
+		Parameters  []parameter `json:"parameters"`
+		RequestBody struct {
+			Content map[string]struct {
+				Schema schema `json:"schema"`
+			} `json:"content"`
+		} `json:"requestBody"`
+
+		method, path string
+		schemas      map[string]schema
+	}
+	document struct {
+		Paths      map[string]map[string]*operation `json:"paths"`
+		Components struct {
+			Schemas map[string]schema `json:"schemas"`
+		} `json:"components"`
+	}
+)
+
+// operations reads the documents of all services.
+func operations(t *testing.T, url string) []*operation {
+	t.Helper()
+	var all []*operation
+	for _, service := range []string{"ingest", "delivery", "monitor"} {
+		status, text := get(t, url+"/openapi/"+service+".json")
+		require.Equal(t, 200, status, service)
+		var d document
+		require.NoError(t, json.Unmarshal([]byte(text), &d))
+		for path, methods := range d.Paths {
+			for method, op := range methods {
+				op.method, op.path, op.schemas = strings.ToUpper(method), path, d.Components.Schemas
+				require.True(t, strings.HasPrefix(path, "/v1/"), path)
+				all = append(all, op)
+			}
+		}
+	}
+	require.True(t, slices.ContainsFunc(all, func(op *operation) bool { return op.ID == "create-event" }), "the documents were not read")
+	require.True(t, slices.ContainsFunc(all, func(op *operation) bool { return op.ID == "get-delivery" }), "the documents were not read")
+	return all
+}
+
+// ids lists what of the operation's input is an id: "path.id", "query.event_id", "body.project_id".
+func (op *operation) ids() []string {
+	var found []string
+	for _, p := range op.Parameters {
+		if isID(p.Name, p.Schema) {
+			found = append(found, p.In+"."+p.Name)
+		}
+	}
+	for _, content := range op.RequestBody.Content {
+		found = append(found, op.idsOf("body", content.Schema, 0)...)
+	}
+	return found
+}
+
+func (op *operation) idsOf(at string, s schema, depth int) (found []string) {
+	if depth > 5 { // a schema that contains itself
+		return nil
+	}
+	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
+		s = op.schemas[name]
+	}
+	for name, property := range s.Properties {
+		if isID(name, property) {
+			found = append(found, at+"."+name)
+		}
+		found = append(found, op.idsOf(at+"."+name, property, depth+1)...)
+	}
+	if s.Items != nil {
+		found = append(found, op.idsOf(at+"[]", *s.Items, depth+1)...)
+	}
+	return found
+}
+
+func isID(name string, s schema) bool {
+	return s.Format == "uuid" || name == "id" || strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "_ids")
+}
+
+// target gives the path with ids in its place; what follows a ? in ids["query"] is appended.
+func (op *operation) target(id string) string { return strings.ReplaceAll(op.path, "{id}", id) }
+
+// marker is in everything that tenant A has, so that any answer that shows some of it is found.
+const marker = "belongs-to-tenant-a"
+
+// walk is an `up` with tenant A, who has one of everything, and tenant B, who tries to get at it.
+type walk struct {
+	*instance
+	db    *pgtest.Database
+	ops   []*operation
+	a, b  servicetest.Client
+	bID   string // tenant
+	ownID string // an endpoint of B
+
+	tenant, project, endpoint, key, event, delivery string // of A
+}
+
+func newWalk(t *testing.T) *walk {
+	t.Helper()
+	db, environ := servers(t)
+	w := &walk{instance: up(t, t.TempDir(), environ), db: db}
+	w.ops = operations(t, w.URL)
+	operator := w.operator()
+	create := func(c servicetest.Client, path string, body any) string {
+		var created struct {
+			ID     string `json:"id"`
+			APIKey string `json:"api_key"`
+		}
+		c.Do(http.MethodPost, path, body).Want(201, &created)
+		if created.APIKey != "" {
+			return created.ID + " " + created.APIKey
+		}
+		return created.ID
+	}
+	client := func(name string) (id string, c servicetest.Client) {
+		id, key, _ := strings.Cut(create(operator, "/v1/tenants", map[string]string{"name": name}), " ")
+		return id, servicetest.Client{T: t, URL: w.URL, Token: key}
+	}
+	w.tenant, w.a = client(marker)
+	w.bID, w.b = client("tenant b")
+	w.ownID = create(w.b, "/v1/endpoints", map[string]any{"url": "https://example.com/"})
+
+	w.project = create(w.a, "/v1/projects", map[string]any{"name": marker})
+	w.key = create(w.a, "/v1/api-keys", map[string]any{"name": marker})
+	// One attempt fails; the next comes long after the test, so that nothing changes by itself.
+	w.endpoint = create(w.a, "/v1/endpoints", map[string]any{
+		"url": "http://127.0.0.1:" + freePort(t) + "/" + marker, "project_id": w.project, "retry": map[string]any{"schedule": []string{"10h"}},
+	})
+	var accepted struct {
+		ID string `json:"id"`
+	}
+	w.a.Do(http.MethodPost, "/v1/events", map[string]any{
+		"event_type": "order.paid", "payload": marker, "project_id": w.project, "endpoint_id": w.endpoint,
+	}, "Idempotency-Key", marker).Want(202, &accepted)
+	w.event = accepted.ID
+	w.await("an attempt failed", func() bool { return deliveryOf(w.a, w.event).Attempts == 1 })
+	w.delivery = deliveryOf(w.a, w.event).ID
+	return w
+}
+
+// everythingOfA reads all rows of tenant A, past the API and past row-level security.
+func (w *walk) everythingOfA() map[string][]string {
+	w.t.Helper()
+	super := w.db.URL(pgcluster.Superuser)
+	const tables = `SELECT table_name::text FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'tenant_id'`
+	rows := map[string][]string{"tenants": query(w.t, super, `SELECT to_json(x)::text FROM tenants x WHERE id = $1`, w.tenant)}
+	for _, table := range query(w.t, super, tables) {
+		rows[table] = query(w.t, super, fmt.Sprintf(`SELECT to_json(x)::text FROM %s x WHERE tenant_id = $1 ORDER BY 1`, table), w.tenant)
+	}
+	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts"} {
+		require.NotEmptyf(w.t, rows[table], "tenant A has nothing in %s to be robbed of", table)
+	}
+	return rows
+}
+
+// foreign is a request of B with an id of A: where the id goes, what goes with it, and what must come back.
+type foreign struct {
+	id   string
+	want int
+	body map[string]any
+	own  string // an id of B for the path, if the id of A goes elsewhere
+}
+
+// robberies has an entry for everything in any route's input that is an id. A new route fails the test until it is here.
+func (w *walk) robberies() map[string]foreign {
+	event := map[string]any{"event_type": "order.paid", "payload": 1}
+	return map[string]foreign{
+		"get-event path.id":                 {id: w.event, want: 404},
+		"get-event-payload path.id":         {id: w.event, want: 404},
+		"create-event body.endpoint_id":     {id: w.endpoint, want: 422, body: event},
+		"create-event body.project_id":      {id: w.project, want: 422, body: event},
+		"create-event body.tenant_id":       {id: w.tenant, want: 403, body: event},
+		"get-endpoint path.id":              {id: w.endpoint, want: 404},
+		"update-endpoint path.id":           {id: w.endpoint, want: 404, body: map[string]any{"status": "disabled"}},
+		"update-endpoint body.project_id":   {id: w.project, want: 422, own: w.ownID},
+		"delete-endpoint path.id":           {id: w.endpoint, want: 404},
+		"reveal-secret path.id":             {id: w.endpoint, want: 404},
+		"rotate-secret path.id":             {id: w.endpoint, want: 404, body: map[string]any{"overlap": "0s"}},
+		"create-endpoint body.project_id":   {id: w.project, want: 422, body: map[string]any{"url": "https://example.com/"}},
+		"list-endpoints query.project_id":   {id: w.project, want: 200},
+		"revoke-api-key path.id":            {id: w.key, want: 404},
+		"get-tenant path.id":                {id: w.tenant, want: 403},
+		"get-delivery path.id":              {id: w.delivery, want: 404},
+		"retry-delivery path.id":            {id: w.delivery, want: 404},
+		"cancel-delivery path.id":           {id: w.delivery, want: 404},
+		"list-deliveries query.event_id":    {id: w.event, want: 200},
+		"list-deliveries query.endpoint_id": {id: w.endpoint, want: 200},
+	}
+}
+
+// send makes the request with id in the place that input names.
+func (f foreign) send(c servicetest.Client, op *operation, input, id string) servicetest.Answer {
+	c.T.Helper()
+	body := maps.Clone(f.body)
+	path := op.target(f.own)
+	switch where, name, _ := strings.Cut(input, "."); where {
+	case "path":
+		path = op.target(id)
+	case "query":
+		path += "?" + name + "=" + id
+	case "body":
+		if body == nil {
+			body = map[string]any{}
+		}
+		body[name] = id
+	}
+	require.NotContains(c.T, path, "{", "a parameter that this test does not fill")
+	if body == nil {
+		return c.Do(op.method, path, nil)
+	}
+	return c.Do(op.method, path, body)
+}
+
+func TestRoutesKeepTenantsApart(t *testing.T) {
+	t.Parallel()
+	w := newWalk(t)
+	before := w.everythingOfA()
+	robberies := w.robberies()
+	for _, op := range w.ops {
+		for _, input := range op.ids() {
+			name := op.ID + " " + input
+			f, ok := robberies[name]
+			require.Truef(t, ok, "%s (%s %s) takes an id: say in robberies what another tenant's must lead to", name, op.method, op.path)
+			delete(robberies, name)
+			answer := f.send(w.b, op, input, f.id)
+			require.Equalf(t, f.want, answer.Status, "%s: %s", name, answer.Body)
+			w.requireNothingShown(name, answer)
+			// What exists elsewhere cannot be told from what does not exist.
+			nowhere := f.send(w.b, op, input, uuid.Must(uuid.NewV7()).String())
+			require.Equal(t, nowhere.Status, answer.Status, name)
+			require.JSONEq(t, string(nowhere.Body), string(answer.Body), name)
+		}
+		if op.method == http.MethodGet && !strings.Contains(op.path, "{") {
+			answer := w.b.Do(op.method, op.path, nil)
+			require.Containsf(t, []int{200, 403}, answer.Status, "%s: %s", op.ID, answer.Body)
+			w.requireNothingShown(op.ID, answer)
+		}
+	}
+	require.Empty(t, robberies, "these inputs do not exist any more")
+
+	require.Equal(t, before, w.everythingOfA())
+	// The ids were right: their owner gets at everything.
+	for _, path := range []string{
+		"/v1/events/" + w.event, "/v1/endpoints/" + w.endpoint, "/v1/deliveries/" + w.delivery,
+		"/v1/endpoints?project_id=" + w.project, "/v1/deliveries?event_id=" + w.event, "/v1/projects", "/v1/api-keys",
+	} {
+		answer := w.a.Do(http.MethodGet, path, nil).Want(200, nil)
+		if !strings.Contains(path, "deliveries") { // they show ids only
+			require.Contains(t, string(answer.Body), marker, path)
+		}
+	}
+	w.a.Do(http.MethodDelete, "/v1/api-keys/"+w.key, nil).Want(204, nil)
+	w.stop()
+}
+
+func (w *walk) requireNothingShown(name string, answer servicetest.Answer) {
+	w.t.Helper()
+	for _, secret := range []string{marker, w.tenant, w.project, w.endpoint, w.key, w.event, w.delivery} {
+		require.NotContains(w.t, string(answer.Body), secret, name)
+	}
+	if answer.Status == 404 {
+		require.NotContains(w.t, string(answer.Body), "route_not_found", name)
+	}
+}
+
+// everyRoute calls each route with ids of A and a body that would be accepted as far as it goes.
+func (w *walk) everyRoute(c servicetest.Client, check func(name string, answer servicetest.Answer)) {
+	w.t.Helper()
+	robberies := w.robberies()
+	for _, op := range w.ops {
+		f := robberies[op.ID+" path.id"]
+		f.own = f.id
+		check(op.ID, f.send(c, op, "", ""))
+	}
+}
+
+func TestRoutesDemandACredential(t *testing.T) {
+	t.Parallel()
+	w := newWalk(t)
+	before := w.everythingOfA()
+	_, environ := servers(t)
+	elsewhere := up(t, t.TempDir(), environ)
+	for name, token := range map[string]string{
+		"none":                         "",
+		"garbage":                      "garbage",
+		"a key that nobody has":        "bp_" + strings.Repeat("A", len(w.b.Token)-len("bp_")),
+		"a key cut short":              w.b.Token[:len(w.b.Token)-1],
+		"no JWT":                       "a.b.c",
+		"a key of another place":       elsewhere.APIKey,
+		"a token of another place":     run(t, nil, "token", "--data-dir", elsewhere.dir, "--tenant", w.bID).line(),
+		"an operator of another place": elsewhere.operator().Token,
+	} {
+		w.everyRoute(servicetest.Client{T: t, URL: w.URL, Token: token}, func(route string, answer servicetest.Answer) {
+			require.Equalf(t, 401, answer.Status, "%s with %s: %s", route, name, answer.Body)
+			require.Equal(t, "application/problem+json", answer.Header.Get("Content-Type"))
+			require.Contains(t, answer.Header.Get("WWW-Authenticate"), "Bearer")
+			w.requireNothingShown(route, answer)
+		})
+	}
+	require.Equal(t, before, w.everythingOfA())
+	elsewhere.stop()
+	w.stop()
+}
+
+func TestRoutesDemandAScope(t *testing.T) {
+	t.Parallel()
+	w := newWalk(t)
+	before := w.everythingOfA()
+	operators := map[string]bool{"create-tenant": true, "list-tenants": true, "get-tenant": true}
+	// Of tenant A itself, with a scope that is none of these routes'.
+	scopeless := servicetest.Client{T: t, URL: w.URL, Token: run(t, nil, "token", "--data-dir", w.dir, "--tenant", w.tenant, "--scope", "monitors:read").line()}
+	w.everyRoute(scopeless, func(route string, answer servicetest.Answer) {
+		answer.WantProblem(403, "insufficient_scope", "")
+		w.requireNothingShown(route, answer)
+	})
+	// The operator manages tenants and does not reach into them.
+	w.everyRoute(w.operator(), func(route string, answer servicetest.Answer) {
+		require.Equalf(t, operators[route], answer.Status != 403, "%s: %d %s", route, answer.Status, answer.Body)
+	})
+	w.everyRoute(w.b, func(route string, answer servicetest.Answer) {
+		if operators[route] {
+			answer.WantProblem(403, "insufficient_scope", "")
+		}
+	})
+	require.Equal(t, before, w.everythingOfA())
+	w.stop()
+}
