@@ -54,7 +54,7 @@ type process struct {
 func startSystem(t *testing.T, replicas int, extra ...string) *system {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) //nolint:gosec // Postgres runs as another account
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	s := &system{t: t, dir: dir, natsPort: freePort(t)}
 	s.startPostgres()
 	var err error
@@ -139,13 +139,10 @@ func (s *system) startNATS() {
 
 func (s *system) startIngest() {
 	s.t.Helper()
-	listen := ""
 	if s.apiURL == "" {
-		listen = fmt.Sprintf("127.0.0.1:%d", freePort(s.t))
-		s.apiURL = "http://" + listen
+		s.apiURL = fmt.Sprintf("http://127.0.0.1:%d", freePort(s.t))
 	}
-	listen = strings.TrimPrefix(s.apiURL, "http://")
-	s.ingest = s.service("ingest", listen)
+	s.ingest = s.service("ingest", strings.TrimPrefix(s.apiURL, "http://"))
 }
 
 func (s *system) startDelivery() *process {
@@ -162,11 +159,11 @@ func (s *system) service(name, listen string) *process {
 	p := s.spawn(name, bin.beaconpost, append(s.environ, "BEACONPOST_LISTEN="+listen, "BEACONPOST_ADMIN_LISTEN="+admin), name)
 	p.admin = admin
 	require.Eventually(s.t, func() bool {
-		resp, err := http.Get("http://" + admin + "/readyz") //nolint:noctx // bounded by Eventually
+		resp, err := http.Get("http://" + admin + "/readyz")
 		if err != nil {
 			return false
 		}
-		defer resp.Body.Close() //nolint:errcheck // only the status counts
+		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}, 30*time.Second, 20*time.Millisecond, "%s is not ready", name)
 	return p
@@ -223,7 +220,7 @@ func (s *system) stop() {
 func (s *system) showLogs() {
 	files, _ := filepath.Glob(filepath.Join(s.dir, "*.log"))
 	for _, file := range files {
-		body, err := os.ReadFile(file) //nolint:gosec // our own temporary directory
+		body, err := os.ReadFile(file)
 		if err == nil {
 			s.t.Logf("%s:\n%s", filepath.Base(file), body[max(0, len(body)-4000):])
 		}
@@ -235,7 +232,7 @@ func (s *system) query(sql string, args ...any) string {
 	s.t.Helper()
 	conn, err := pgx.Connect(context.Background(), s.postgres.URL(pgcluster.Superuser, "beaconpost"))
 	require.NoError(s.t, err)
-	defer conn.Close(context.Background()) //nolint:errcheck // a test's look
+	defer conn.Close(context.Background())
 	var value string
 	require.NoError(s.t, conn.QueryRow(context.Background(), sql, args...).Scan(&value))
 	return value
@@ -243,8 +240,8 @@ func (s *system) query(sql string, args ...any) string {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer ln.Close() //nolint:errcheck // it is the point
+	defer ln.Close()
 	return ln.Addr().(*net.TCPAddr).Port
 }

@@ -42,7 +42,7 @@ func (s *system) post(ctx context.Context, token, method, path string, body []by
 	if err != nil {
 		return 0, nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end below
+	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
 }

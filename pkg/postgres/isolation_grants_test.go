@@ -45,6 +45,7 @@ SELECT line FROM (
 
 // What each role may do, and nothing else. Whoever widens a grant changes this on purpose.
 const grants = `
+PUBLIC: function beaconpost_shard(uuid): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
 PUBLIC: function beaconpost_touch_routing(): EXECUTE
 PUBLIC: function beaconpost_touch_secret(): EXECUTE
@@ -85,7 +86,7 @@ func TestGrants(t *testing.T) {
 	conn := superuser(t, pgtest.New(t))
 	lines := collect(t, conn, pgx.RowTo[string], selectGrants)
 	slices.Sort(lines)
-	require.Equal(t, strings.Split(strings.TrimSpace(grants), "\n"), lines)
+	require.Equal(t, grants, "\n"+strings.Join(lines, "\n")+"\n")
 }
 
 // requireRefused demands that the database refused a statement for lack of a right, row-level security included.

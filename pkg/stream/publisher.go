@@ -91,10 +91,7 @@ func (p *Publisher) offer(msg *nats.Msg, err error) {
 		return
 	default:
 	}
-	if !p.nc.IsConnected() {
-		p.skipped.Inc()
-		return
-	}
+	// Not even whether the connection is there is asked: while the network takes nothing, that waits.
 	select {
 	case p.queue <- msg:
 	default:

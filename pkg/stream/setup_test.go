@@ -141,6 +141,15 @@ func setup(t *testing.T) *bench {
 	return b
 }
 
+// restart stops the broker, starts it again and waits until the connection has noticed both.
+func (b *bench) restart() {
+	b.t.Helper()
+	b.stop()
+	require.Eventually(b.t, func() bool { return !b.nc.IsConnected() }, patience, time.Millisecond)
+	b.start()
+	require.Eventually(b.t, func() bool { return b.nc.IsConnected() }, patience, time.Millisecond)
+}
+
 // stored gives the number of messages in the stream that match.
 func (b *bench) stored(filter string) int {
 	b.t.Helper()

@@ -33,6 +33,9 @@ func Connect(cfg Config, log zerolog.Logger) (*nats.Conn, error) {
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(2 * time.Second),
+		// A network that takes nothing blocks everybody who uses the connection; the library would wait for a minute.
+		nats.FlusherTimeout(3 * time.Second),
+		nats.ReconnectOnFlusherError(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn().Err(err).Msg("broker connection lost")

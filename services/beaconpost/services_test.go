@@ -2,6 +2,7 @@ package beaconpost_test
 
 import (
 	"net/http"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestServicesWithoutConfiguration(t *testing.T) {
 func TestServiceOnATakenPort(t *testing.T) {
 	t.Parallel()
 	bench := servicetest.New(t)
-	environ := append(bench.Environ, "BEACONPOST_DELIVERY_TIMEOUT=5s", "BEACONPOST_MAX_PAYLOAD=1KiB")
+	environ := slices.Concat(bench.Environ, []string{"BEACONPOST_DELIVERY_TIMEOUT=5s", "BEACONPOST_MAX_PAYLOAD=1KiB"})
 	for _, name := range []string{"ingest", "delivery", "monitor"} {
 		port := "127.0.0.1:" + takenPort(t)
 		run(t, append(environ, "BEACONPOST_LISTEN="+port, "BEACONPOST_ADMIN_LISTEN=127.0.0.1:0"), name).wantError(1, port, "another program uses this port")

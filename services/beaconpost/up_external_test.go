@@ -4,15 +4,19 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgcluster"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
 	"github.com/beaconpost/beaconpost/pkg/service/servicetest"
 	"github.com/beaconpost/beaconpost/pkg/stream/streamtest"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
 )
 
 // servers gives the environment that makes `up` use a database and a broker of the test instead of its own.
@@ -139,4 +143,35 @@ func TestSecretsReseal(t *testing.T) {
 	require.Equal(t, []string{"newer", "newer"}, sealedBy())
 	run(t, nil, "secrets", "reseal", "--database-url", db.AppURL, "--keys", "nonsense").wantError(1, "BEACONPOST_SECRETS_KEYS")
 	run(t, nil, "secrets", "reseal").wantError(2, "database-url", "keys")
+}
+
+func TestUpWithAnIssuerOfYourOwn(t *testing.T) {
+	t.Parallel()
+	_, environ := servers(t)
+	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "issuer.jwk")
+	key, err := auth.LoadOrCreateLocalKey(path)
+	require.NoError(t, err)
+	trusting := slices.Concat(environ, []string{
+		"BEACONPOST_AUTH_JWKS=" + auth.PublicPath(path), "BEACONPOST_AUTH_ISSUER=https://id.test", "BEACONPOST_AUTH_AUDIENCE=beacons",
+	})
+
+	// Nobody here can speak for that issuer, so nobody can make the demo tenant.
+	startUp(t, dir, trusting).wantError(1, "BEACONPOST_AUTH_JWKS is set", "unset it for the first start")
+	startUp(t, dir, append(environ, "BEACONPOST_AUTH_ISSUER=https://id.test")).wantError(2, "BEACONPOST_AUTH_JWKS", "together")
+	first := up(t, dir, environ)
+	first.stop()
+
+	second := up(t, dir, trusting)
+	require.Equal(t, first.APIKey, second.APIKey)
+	second.client().Do(http.MethodGet, "/v1/endpoints", nil).Want(200, nil)
+	id, err := tenant.Parse(second.TenantID)
+	require.NoError(t, err)
+	minted, err := auth.Mint(key, auth.Claims{
+		Tenant: id, Scopes: auth.AllTenantScopes(), Subject: "test", TTL: time.Minute, Issuer: "https://id.test", Audience: "beacons",
+	})
+	require.NoError(t, err)
+	servicetest.Client{T: t, URL: second.URL, Token: minted}.Do(http.MethodGet, "/v1/endpoints", nil).Want(200, nil)
+	local := run(t, nil, "token", "--data-dir", dir).line()
+	servicetest.Client{T: t, URL: second.URL, Token: local}.Do(http.MethodGet, "/v1/endpoints", nil).Want(401, nil)
+	second.stop()
 }

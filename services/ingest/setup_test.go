@@ -107,7 +107,7 @@ func (b *bundle) query(sql string, args ...any) (values []string) {
 	b.t.Helper()
 	conn, err := pgx.Connect(b.t.Context(), b.Database.URL("postgres"))
 	require.NoError(b.t, err)
-	defer conn.Close(context.WithoutCancel(b.t.Context())) //nolint:errcheck // a test's look
+	defer conn.Close(context.WithoutCancel(b.t.Context()))
 	rows, err := conn.Query(b.t.Context(), sql, args...)
 	require.NoError(b.t, err)
 	values, err = pgx.CollectRows(rows, pgx.RowTo[string])
@@ -119,6 +119,6 @@ func (b *bundle) query(sql string, args ...any) (values []string) {
 func sharedTempDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) //nolint:gosec // see above
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	return dir
 }

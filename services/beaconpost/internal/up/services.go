@@ -112,7 +112,7 @@ func (s *system) serviceEnvironment() ([]string, error) {
 		}
 		set("BEACONPOST_SECRETS_KEYS", keys)
 	}
-	if variable(environ, "BEACONPOST_AUTH_JWKS") == "" {
+	if variable(environ, "BEACONPOST_AUTH_JWKS")+variable(environ, "BEACONPOST_AUTH_ISSUER")+variable(environ, "BEACONPOST_AUTH_AUDIENCE") == "" {
 		path := filepath.Join(s.dir, LocalKeyFile)
 		if _, err := auth.LoadOrCreateLocalKey(path); err != nil {
 			return nil, fmt.Errorf("make local key: %w", err)
@@ -126,7 +126,7 @@ func (s *system) serviceEnvironment() ([]string, error) {
 
 // secretsKeys reads the file of sealing keys, or makes one.
 func secretsKeys(path string) (string, error) {
-	body, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	body, err := os.ReadFile(path)
 	if err == nil {
 		return strings.TrimSpace(string(body)), nil
 	}
@@ -139,10 +139,22 @@ func secretsKeys(path string) (string, error) {
 	}
 	// Renamed into place: a half-written file would make secrets unreadable for good.
 	temporary := path + ".new"
-	if err := os.WriteFile(temporary, []byte(key+"\n"), 0o600); err != nil {
+	if err := writeSynced(temporary, key+"\n"); err != nil {
 		return "", fmt.Errorf("write sealing keys: %w", err)
 	}
 	return key, os.Rename(temporary, path)
+}
+
+func writeSynced(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
 // variable gives the last value of name in environ.

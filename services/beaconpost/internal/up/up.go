@@ -60,16 +60,16 @@ func run(ctx context.Context, o options) error {
 	s := &system{options: o, failed: make(chan error, 1), adminAddrs: map[string]string{}}
 	started := time.Now()
 	err := s.start(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		s.announce(time.Since(started))
 		select {
 		case <-ctx.Done():
 			_, _ = fmt.Fprintln(o.out, "\nStopping: finishing what is in flight …")
 		case err = <-s.failed:
 		}
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // stopped while starting
+	case ctx.Err() != nil:
+		err = nil // stopped while starting, which whatever was under way took for a failure
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()

@@ -124,7 +124,7 @@ func (s *Sender) exchange(ctx context.Context, job *delivery.Job, attempt *deliv
 	if err != nil {
 		return fmt.Errorf("post webhook: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing is left to learn from it
+	defer resp.Body.Close()
 	attempt.StatusCode = resp.StatusCode
 	return readExcerpt(resp.Body, attempt)
 }

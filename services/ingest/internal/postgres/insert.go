@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -197,7 +198,7 @@ func replay(s event.Submission, found map[string]firstUse) (event.Receipt, error
 		return event.Receipt{}, fault.Unavailable(errors.New("idempotency key expired during the request"), time.Second,
 			"The idempotency key expired during the request. Nothing was stored; repeat the request.")
 	}
-	if string(use.bodyHash) != string(s.BodyHash[:]) {
+	if !bytes.Equal(use.bodyHash, s.BodyHash[:]) {
 		err := fault.Conflict("idempotency_key_reused", "This Idempotency-Key was used with another request body.")
 		err.Field = "Idempotency-Key"
 		return event.Receipt{}, err
