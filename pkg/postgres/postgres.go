@@ -132,6 +132,9 @@ func (p *Pipeline) Tenant(t tenant.ID) {
 	p.batch.Queue(takeTenant, string(RoleAPI), t.String())
 }
 
+// Role makes the following statements run as role.
+func (p *Pipeline) Role(role Role) { p.batch.Queue(takeRole, string(role)) }
+
 // RoleForBatch makes the following statements run as role, planned for each execution as AsBatch does.
 func (p *Pipeline) RoleForBatch(role Role) { p.batch.Queue(takeRoleForBatch, string(role)) }
 

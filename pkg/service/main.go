@@ -9,12 +9,12 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
 
-// Main is the body of a service's main function: it reads the configuration into cfg, runs until a signal and gives the exit code.
+// Main is the body of a service's main function: it reads the configuration, in which a variable of another service is a mistake, runs until a signal and gives the exit code.
 func Main[C any](run func(context.Context, C) error, prepare func(*C)) int {
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
 	var cfg C
-	if err := config.Load(os.Environ(), &cfg, []string{"BEACONPOST_*"}); err != nil {
+	if err := config.Load(os.Environ(), &cfg, nil); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		return 2
 	}

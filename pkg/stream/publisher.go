@@ -158,17 +158,3 @@ func (p *Publisher) OldestReady(ctx context.Context, shard int) (time.Time, erro
 	}
 	return msg.Time, nil
 }
-
-// PublishAs publishes that d is due now under a message id of the caller's and waits for the broker. It is for tests and tools: the
-// broker's protection against duplicates does not know the id.
-func (p *Publisher) PublishAs(ctx context.Context, d DeliveryReady, messageID string) error {
-	msg, err := d.readyMsg()
-	if err != nil {
-		return err
-	}
-	msg.Header[headerMsgID] = []string{messageID}
-	if _, err := p.js.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("publish %s: %w", messageID, err)
-	}
-	return nil
-}

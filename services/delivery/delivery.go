@@ -113,7 +113,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	platform.Push("publisher", 5*time.Second, publisher.Close)
 	scheduler := deliverystream.NewScheduler(publisher)
 	store, err := deliverypg.NewStore(platform.DB, ring, deliverypg.Defaults{
-		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Grace: cfg.Delivery.Grace,
+		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Fresh: min(cfg.Delivery.Grace, stream.AckWait),
 	}, tel.Log)
 	if err != nil {
 		return nil, err

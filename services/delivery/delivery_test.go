@@ -205,22 +205,23 @@ func TestOfManyMessagesForAnAttemptOneStartsIt(t *testing.T) {
 	})
 	endpointID, _ := b.endpoint(s.URL)
 	q := b.enqueue(endpointID, `{}`)
-	// The reconciler leased the row again while the first message was only late: old and new messages, several times, all at once.
+	// The reconciler leased the row again and again while the first message was only late: they all arrive at once.
 	old, repeat := q.message, q.message
-	repeat.Due, repeat.MustClaim = repeat.Due.Add(time.Microsecond), true
-	b.exec(`UPDATE deliveries SET next_attempt_at = $2 WHERE id = $1`, q.delivery, repeat.Due)
-	for i := range 20 {
-		b.raw(old, fmt.Sprint("old-", i))
-		b.raw(repeat, fmt.Sprint("repeat-", i))
+	repeat.MustClaim = true
+	repeats := func(n int) {
+		for range n {
+			repeat.Due = repeat.Due.Add(time.Microsecond)
+			b.publish.Ready(repeat)
+		}
 	}
+	b.exec(`UPDATE deliveries SET next_attempt_at = next_attempt_at + interval '1 microsecond' WHERE id = $1`, q.delivery)
+	b.publish.Ready(old)
+	repeats(20)
 	require.Eventually(t, func() bool { return len(s.requests()) >= 1 }, 10*time.Second, 5*time.Millisecond)
-	for i := range 20 {
-		b.raw(repeat, fmt.Sprint("late-", i))
-	}
+	repeats(20)
 	close(release)
 	b.wait(q, "delivered")
-	b.raw(old, "stale")
-	b.raw(repeat, "stale repeat")
+	repeats(2)
 	b.wait(b.send(endpointID, `"last"`), "delivered")
 	b.drained()
 	require.Len(t, s.requests(), 2, "one for each event")
@@ -235,12 +236,6 @@ func (b *bundle) drained() {
 		info, err := js.Stream(b.t.Context(), subject.StreamDeliveries)
 		return err == nil && info.CachedInfo().State.Msgs == 0
 	}, 10*time.Second, 10*time.Millisecond)
-}
-
-// raw publishes a message under an id of its own, so that the broker does not drop it as a duplicate.
-func (b *bundle) raw(m stream.DeliveryReady, id string) {
-	b.t.Helper()
-	require.NoError(b.t, b.publish.PublishAs(b.t.Context(), m, id))
 }
 
 func TestGarbageOnTheSubjectIsRemoved(t *testing.T) {

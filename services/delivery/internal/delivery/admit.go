@@ -32,8 +32,8 @@ const (
 )
 
 // Admit decides by the rules of docs/architecture.md, "Which message may start an attempt". redelivered says that the broker handed
-// the message out before; grace is the reconciler's.
-func Admit(r Request, redelivered bool, row Row, target *Target, grace time.Duration) Admission {
+// the message out before; fresh is how long after its due time a message has no twin.
+func Admit(r Request, redelivered bool, row Row, target *Target, fresh time.Duration) Admission {
 	switch {
 	case row.Status != Pending || row.Attempts != r.Attempt-1 || row.Parked || row.Claimed:
 		return Stale
@@ -43,7 +43,7 @@ func Admit(r Request, redelivered bool, row Row, target *Target, grace time.Dura
 		return Park
 	case target.Unsignable:
 		return Stale // the row stays due: the reconciler asks again
-	case !r.MustClaim && !redelivered && row.NextAttemptAt.Equal(r.Due) && row.Age+target.Timeout+freshMargin < grace:
+	case !r.MustClaim && !redelivered && row.NextAttemptAt.Equal(r.Due) && row.Age+target.Timeout+freshMargin < fresh:
 		return Start
 	}
 	return Claim

@@ -74,6 +74,7 @@ const (
 	keepInterval = 20 * time.Second
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
+	admitLimit   = 10 * time.Second
 )
 
 // Engine carries deliveries from tickets through the sender to the record:
@@ -274,7 +275,10 @@ func (e *Engine) admit(works []*work) {
 		in[i] = Incoming{w.ticket.Request(), w.ticket.Redelivered()}
 	}
 	var jobs []*Job
-	err := e.persist(e.intake, "admit", func(ctx context.Context) (err error) {
+	// A query that was begun is finished: cut off, it might have claimed what nobody then attempts.
+	err := e.persist(e.intake.Done(), "admit", func() (err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), admitLimit)
+		defer cancel()
 		jobs, err = e.store.Admit(ctx, in)
 		return err
 	})
@@ -353,10 +357,10 @@ func (e *Engine) keepAlive() {
 	}
 }
 
-// persist repeats do, with growing pauses, while its error is temporary and ctx lasts.
-func (e *Engine) persist(ctx context.Context, doing string, do func(context.Context) error) error {
+// persist repeats do, with growing pauses, while its error is temporary and until is open.
+func (e *Engine) persist(until <-chan struct{}, doing string, do func() error) error {
 	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
-		err := do(ctx)
+		err := do()
 		if err == nil {
 			return nil
 		}
@@ -365,7 +369,7 @@ func (e *Engine) persist(ctx context.Context, doing string, do func(context.Cont
 			return err
 		}
 		select {
-		case <-ctx.Done():
+		case <-until:
 			return err
 		case <-time.After(pause):
 		}

@@ -9,7 +9,7 @@ func (e *Engine) record(ctx context.Context, works []*work) {
 		finished[i] = w.Finished
 	}
 	var changed []bool
-	err := e.persist(ctx, "record", func(ctx context.Context) (err error) {
+	err := e.persist(ctx.Done(), "record", func() (err error) {
 		changed, err = e.store.Record(ctx, finished)
 		return err
 	})
@@ -38,7 +38,7 @@ func (e *Engine) recordBare(ctx context.Context, w *work) {
 	bare.Excerpt, bare.Detail = nil, "The result could not be stored in full."
 	w.Attempt = &bare
 	var changed []bool
-	err := e.persist(ctx, "record bare result", func(ctx context.Context) (err error) {
+	err := e.persist(ctx.Done(), "record bare result", func() (err error) {
 		changed, err = e.store.Record(ctx, []Finished{w.Finished})
 		return err
 	})

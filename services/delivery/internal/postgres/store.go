@@ -28,7 +28,8 @@ var _ delivery.Store = (*Store)(nil)
 type Defaults struct {
 	Timeout time.Duration
 	Retry   backoff.Policy
-	Grace   time.Duration // the reconciler's: the rules of Admit need it
+	// Fresh is how long after its due time a message can have no twin: until the reconciler or the broker gives it out again.
+	Fresh time.Duration
 }
 
 const targetsCached = 50000
@@ -132,7 +133,7 @@ func (s *Store) sort(ctx context.Context, q postgres.Querier, in []delivery.Inco
 		if d == nil || seen[in[i].Ref] {
 			continue
 		}
-		switch delivery.Admit(in[i].Request, in[i].Redelivered, d.row, d.job.Target, s.defaults.Grace) {
+		switch delivery.Admit(in[i].Request, in[i].Redelivered, d.row, d.job.Target, s.defaults.Fresh) {
 		case delivery.Stale:
 			continue
 		case delivery.Start:

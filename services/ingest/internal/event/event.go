@@ -126,6 +126,15 @@ func checkKey(key string) error {
 	return nil
 }
 
+// Summary is an event without its payload.
+type Summary struct {
+	ID           uuid.UUID
+	ProjectID    *uuid.UUID
+	EndpointID   *uuid.UUID
+	Type         string
+	PayloadBytes int
+}
+
 // Query selects events of a tenant for a list.
 type Query struct {
 	Type   string // "", a type, or a prefix such as order.*

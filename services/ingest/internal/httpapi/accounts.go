@@ -12,7 +12,6 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
-	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
 )
 
@@ -64,11 +63,14 @@ func (h *Handlers) createKey(ctx context.Context, in *createKeyInput) (*struct{ 
 	if err != nil {
 		return nil, err
 	}
-	view, err := h.issueKey(ctx, principal.Tenant, in.Body.Name, scopes, in.Body.ExpiresAt)
+	k, key, hash, err := newKey(in.Body.Name, scopes, in.Body.ExpiresAt)
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body createdKeyView }{view}, nil
+	if err := h.Accounts.CreateKey(ctx, principal.Tenant, &k, hash); err != nil {
+		return nil, err
+	}
+	return &struct{ Body createdKeyView }{createdKeyView{viewKey(k), key}}, nil
 }
 
 // grantable checks that every scope exists, is a tenant's and is the caller's to give.
@@ -96,20 +98,17 @@ func grantable(p auth.Principal, asked []string) ([]string, error) {
 	return scopes, nil
 }
 
-func (h *Handlers) issueKey(ctx context.Context, t tenant.ID, name string, scopes []string, expires *time.Time) (createdKeyView, error) {
+// newKey makes a key: its record, the key itself, and the hash that is stored.
+func newKey(name string, scopes []string, expires *time.Time) (k account.APIKey, key string, hash []byte, err error) {
 	if err := account.CheckName(name); err != nil {
-		return createdKeyView{}, err
+		return k, "", nil, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return createdKeyView{}, fmt.Errorf("make key id: %w", err)
+		return k, "", nil, fmt.Errorf("make key id: %w", err)
 	}
 	key, hash, prefix := auth.NewAPIKey()
-	k := account.APIKey{ID: id, Name: name, Prefix: prefix, Scopes: scopes, ExpiresAt: expires}
-	if err := h.Accounts.CreateKey(ctx, t, &k, hash); err != nil {
-		return createdKeyView{}, err
-	}
-	return createdKeyView{viewKey(k), key}, nil
+	return account.APIKey{ID: id, Name: name, Prefix: prefix, Scopes: scopes, ExpiresAt: expires}, key, hash, nil
 }
 
 func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[keyView] }, error) {

@@ -25,7 +25,7 @@ type Acceptor interface {
 // EventReader reads events of a tenant.
 type EventReader interface {
 	Event(ctx context.Context, t tenant.ID, id uuid.UUID) (event.Event, error)
-	List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Event, error)
+	List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Summary, error)
 }
 
 // EndpointStore keeps endpoints of a tenant. Lists hold one item more than limit when there are more.
@@ -41,7 +41,7 @@ type EndpointStore interface {
 
 // AccountStore keeps tenants, projects and API keys.
 type AccountStore interface {
-	CreateTenant(ctx context.Context, t *account.Tenant) error
+	CreateTenant(ctx context.Context, t *account.Tenant, first *account.APIKey, hash []byte) error
 	Tenant(ctx context.Context, id tenant.ID) (account.Tenant, error)
 	Tenants(ctx context.Context, cursor *uuid.UUID, limit int) ([]account.Tenant, error)
 	CreateProject(ctx context.Context, t tenant.ID, p *account.Project) error

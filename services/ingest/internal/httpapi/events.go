@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
 )
 
@@ -38,6 +40,20 @@ type eventView struct {
 	Payload    json.RawMessage `json:"payload" doc:"The payload as JSON. /payload gives its exact bytes."`
 }
 
+// eventSummary is an event in a list: a page of payloads could be hundreds of megabytes.
+type eventSummary struct {
+	ID           uuid.UUID  `json:"id"`
+	EventType    string     `json:"event_type"`
+	ProjectID    *uuid.UUID `json:"project_id,omitempty"`
+	EndpointID   *uuid.UUID `json:"endpoint_id,omitempty"`
+	CreatedAt    time.Time  `json:"created_at"`
+	PayloadBytes int        `json:"payload_bytes" doc:"Size of the payload, which the event's own route returns."`
+}
+
+func summarizeEvent(e event.Summary) eventSummary {
+	return eventSummary{e.ID, e.Type, e.ProjectID, e.EndpointID, uuid7.Time(e.ID), e.PayloadBytes}
+}
+
 func viewEvent(e event.Event) eventView {
 	return eventView{e.ID, e.Type, e.ProjectID, e.EndpointID, e.CreatedAt(), e.Payload}
 }
@@ -49,7 +65,7 @@ func (h *Handlers) registerEvents(api *httpapi.API) {
 	}, h.createEvent)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}", ID: "get-event", Summary: "Read an event", Tag: "events", Scope: auth.ScopeEventsRead}, h.getEvent)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}/payload", ID: "get-event-payload", Summary: "Read the exact bytes of an event's payload", Tag: "events", Scope: auth.ScopeEventsRead}, h.getPayload)
-	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events", ID: "list-events", Summary: "List events, newest first", Tag: "events", Scope: auth.ScopeEventsRead}, h.listEvents)
+	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events", ID: "list-events", Summary: "List events, newest first, without payloads", Tag: "events", Scope: auth.ScopeEventsRead}, h.listEvents)
 }
 
 func (h *Handlers) createEvent(w http.ResponseWriter, r *http.Request) {
@@ -108,17 +124,11 @@ func (h *Handlers) readBody(w http.ResponseWriter, r *http.Request) ([]byte, err
 	if r.ContentLength > limit {
 		return nil, payloadTooLarge(h.MaxPayload)
 	}
-	reader := http.MaxBytesReader(w, r.Body, limit)
-	var body []byte
-	var err error
-	if r.ContentLength > 0 {
-		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(reader, body)
-	} else {
-		body, err = io.ReadAll(reader)
-	}
+	// Grown as bytes arrive: what a header promises costs nothing.
+	body := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength+bytes.MinRead, bytes.MinRead), envelope)))
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
-		return body, nil
+		return body.Bytes(), nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, payloadTooLarge(h.MaxPayload)
@@ -171,7 +181,7 @@ type listEventsInput struct {
 	CreatedBefore time.Time `query:"created_before" doc:"RFC 3339, exclusive."`
 }
 
-func (h *Handlers) listEvents(ctx context.Context, in *listEventsInput) (*struct{ Body httpapi.List[eventView] }, error) {
+func (h *Handlers) listEvents(ctx context.Context, in *listEventsInput) (*struct{ Body httpapi.List[eventSummary] }, error) {
 	t := httpapi.Tenant(ctx)
 	cursor, err := in.After()
 	if err != nil {
@@ -183,7 +193,7 @@ func (h *Handlers) listEvents(ctx context.Context, in *listEventsInput) (*struct
 	if err != nil {
 		return nil, err
 	}
-	return listOf(in.Page, events, viewEvent, func(v eventView) uuid.UUID { return v.ID }), nil
+	return listOf(in.Page, events, summarizeEvent, func(v eventSummary) uuid.UUID { return v.ID }), nil
 }
 
 // listOf turns domain objects into a page of views.

@@ -56,18 +56,15 @@ func (h *Handlers) createTenant(ctx context.Context, in *namedInput) (*struct{ B
 		return nil, fmt.Errorf("make tenant id: %w", err)
 	}
 	t := account.Tenant{ID: tenant.ID(id), Name: in.Body.Name}
-	if err := h.Accounts.CreateTenant(ctx, &t); err != nil {
-		return nil, err
-	}
-	var scopes []string
-	for _, s := range auth.AllTenantScopes() {
-		scopes = append(scopes, string(s))
-	}
-	key, err := h.issueKey(ctx, t.ID, "first key", scopes, nil)
+	scopes := auth.Scopes(auth.AllTenantScopes()).Strings()
+	first, key, hash, err := newKey("first key", scopes, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body createdTenantView }{createdTenantView{viewTenant(t), key.Key}}, nil
+	if err := h.Accounts.CreateTenant(ctx, &t, &first, hash); err != nil {
+		return nil, err
+	}
+	return &struct{ Body createdTenantView }{createdTenantView{viewTenant(t), key}}, nil
 }
 
 func (h *Handlers) listTenants(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[namedView] }, error) {

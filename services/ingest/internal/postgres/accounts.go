@@ -21,11 +21,26 @@ func NewAccounts(db *postgres.DB) *Accounts { return &Accounts{db: db} }
 
 const insertTenant = `INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING created_at`
 
-// CreateTenant stores a new tenant. Its caller is the operator.
-func (s *Accounts) CreateTenant(ctx context.Context, t *account.Tenant) error {
-	return s.db.As(ctx, postgres.RoleIngest, func(ctx context.Context, q postgres.Querier) error {
-		return q.QueryRow(ctx, insertTenant, t.ID.UUID(), t.Name).Scan(&t.CreatedAt)
-	})
+// CreateTenant stores a new tenant together with its first API key. Its caller is the operator.
+func (s *Accounts) CreateTenant(ctx context.Context, t *account.Tenant, first *account.APIKey, hash []byte) error {
+	p := &postgres.Pipeline{}
+	p.Role(postgres.RoleIngest)
+	p.Queue(insertTenant, scanOne(&t.CreatedAt), t.ID.UUID(), t.Name)
+	p.Tenant(t.ID)
+	p.Queue(insertKey, scanOne(&first.CreatedAt), t.ID.UUID(), first.ID, first.Name, first.Prefix, hash, first.Scopes, first.ExpiresAt)
+	return s.db.Run(ctx, p)
+}
+
+// scanOne reads a single value.
+func scanOne(into any) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(into); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}
 }
 
 const listTenants = `SELECT id, name, created_at FROM tenants WHERE id < $1 ORDER BY id DESC LIMIT $2`

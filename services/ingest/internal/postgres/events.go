@@ -43,13 +43,13 @@ func (s *Events) Event(ctx context.Context, t tenant.ID, id uuid.UUID) (event.Ev
 
 // The newest first, from the key: the id is the time. A type filter is applied to what is read, there is no index for it.
 const selectEvents = `
-SELECT id, project_id, endpoint_id, event_type, payload FROM webhook_events
+SELECT id, project_id, endpoint_id, event_type, octet_length(payload) FROM webhook_events
 WHERE tenant_id = @tenant AND id >= @from AND id < @until AND (@type = '' OR event_type = @type OR starts_with(event_type, @prefix))
 ORDER BY id DESC LIMIT @limit`
 
 // List gives at most limit+1 events of t, newest first.
-func (s *Events) List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Event, error) {
-	var events []event.Event
+func (s *Events) List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Summary, error) {
+	var events []event.Summary
 	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
 		rows, err := q.Query(ctx, selectEvents, pgx.NamedArgs{
 			"tenant": t.UUID(), "from": uuid7.Floor(query.After), "until": until(query.Before, query.Cursor),
@@ -58,7 +58,7 @@ func (s *Events) List(ctx context.Context, t tenant.ID, query event.Query) ([]ev
 		if err != nil {
 			return err
 		}
-		events, err = pgx.CollectRows(rows, scanEvent)
+		events, err = pgx.CollectRows(rows, pgx.RowToStructByPos[event.Summary])
 		return err
 	})
 	return events, err
