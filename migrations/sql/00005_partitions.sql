@@ -42,9 +42,9 @@ $$;
 -- +goose StatementEnd
 
 -- beaconpost_drop_partitions drops the days before keep_from. A day on which a delivery is still pending keeps its deliveries and
--- events; attempts of a day go with its age alone, unless deliveries of that day are kept.
+-- events and attempts. It has to lock to be sure of that, which waits for every query that runs: days in kept are left alone without it.
 -- +goose StatementBegin
-CREATE FUNCTION beaconpost_drop_partitions(keep_from date) RETURNS integer
+CREATE FUNCTION beaconpost_drop_partitions(keep_from date, kept date[] DEFAULT '{}') RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     suffix  text;
@@ -59,6 +59,7 @@ BEGIN
         SELECT right(c.relname, 8) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'deliveries'::regclass AND right(c.relname, 8) < to_char(keep_from, 'YYYYMMDD') ORDER BY 1
     LOOP
+        CONTINUE WHEN to_date(suffix, 'YYYYMMDD') = ANY (kept);
         -- Without the lock a retry by hand could make a delivery pending between the look and the drop. Queries lock a table before its
         -- partitions, and writers deliveries last: any other order would make deadlocks of them.
         LOCK TABLE ONLY delivery_attempts, ONLY webhook_events, ONLY deliveries IN ACCESS EXCLUSIVE MODE;
@@ -96,8 +97,8 @@ END
 $$;
 -- +goose StatementEnd
 
-REVOKE EXECUTE ON FUNCTION beaconpost_ensure_partitions(date, date), beaconpost_drop_partitions(date), beaconpost_partitions_ahead() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION beaconpost_ensure_partitions(date, date), beaconpost_drop_partitions(date), beaconpost_partitions_ahead() TO beaconpost_delivery;
+REVOKE EXECUTE ON FUNCTION beaconpost_ensure_partitions(date, date), beaconpost_drop_partitions(date, date[]), beaconpost_partitions_ahead() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION beaconpost_ensure_partitions(date, date), beaconpost_drop_partitions(date, date[]), beaconpost_partitions_ahead() TO beaconpost_delivery;
 GRANT EXECUTE ON FUNCTION beaconpost_partitions_ahead() TO beaconpost_ingest;
 
 -- Yesterday too: clocks differ, and an id may be a moment older than its insert.
@@ -105,6 +106,6 @@ SELECT beaconpost_ensure_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now()
 
 -- +goose Down
 DROP FUNCTION beaconpost_partitions_ahead();
-DROP FUNCTION beaconpost_drop_partitions(date);
+DROP FUNCTION beaconpost_drop_partitions(date, date[]);
 DROP FUNCTION beaconpost_ensure_partitions(date, date);
 DROP FUNCTION beaconpost_uuid_floor(timestamptz);

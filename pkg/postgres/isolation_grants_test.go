@@ -66,7 +66,7 @@ beaconpost_delivery: deliveries: SELECT, UPDATE (attempts, cancel_reason, claime
 beaconpost_delivery: delivery_attempts: INSERT
 beaconpost_delivery: endpoint_secrets: SELECT
 beaconpost_delivery: endpoints: SELECT, UPDATE (version)
-beaconpost_delivery: function beaconpost_drop_partitions(date): EXECUTE
+beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE
 beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_delivery: schema public: USAGE

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
@@ -51,11 +52,14 @@ func (c Config) Validate() []error {
 	if c.StreamReplicas != 1 && c.StreamReplicas != 3 && c.StreamReplicas != 5 {
 		problems = append(problems, config.Invalid("STREAM_REPLICAS", "expected 1, 3 or 5, got %d", c.StreamReplicas))
 	}
-	if c.TraceSampleRatio < 0 || c.TraceSampleRatio > 1 {
+	if !(c.TraceSampleRatio >= 0 && c.TraceSampleRatio <= 1) { // also catches NaN
 		problems = append(problems, config.Invalid("TRACE_SAMPLE_RATIO", "expected 0 to 1, got %v", c.TraceSampleRatio))
 	}
 	if c.DatabaseMaxConns < 2 {
 		problems = append(problems, config.Invalid("DATABASE_MAX_CONNS", "expected 2 or more, got %d", c.DatabaseMaxConns))
+	}
+	if _, err := zerolog.ParseLevel(c.LogLevel); err != nil {
+		problems = append(problems, config.Invalid("LOG_LEVEL", "expected trace, debug, info, warn or error, got %q", c.LogLevel))
 	}
 	if c.ShutdownGrace <= 0 {
 		problems = append(problems, config.Invalid("SHUTDOWN_GRACE", "expected more than 0, got %s", c.ShutdownGrace))

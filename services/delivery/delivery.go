@@ -7,7 +7,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -33,11 +32,11 @@ import (
 // Config of the service. Variables have the prefix BEACONPOST_.
 type Config struct {
 	service.Config
-	Listen      string          `env:"LISTEN" envDefault:":8081" doc:"Address of the public API."`
-	AdminListen string          `env:"ADMIN_LISTEN" envDefault:":9091" doc:"Address of metrics, health and pprof."`
-	SecretsKeys config.Secret   `env:"SECRETS_KEYS,required" doc:"The keys that ingest seals signing secrets with."`
-	Network     netguard.Policy `envPrefix:"NETWORK_"`
-	Delivery    Settings        `envPrefix:"DELIVERY_"`
+	Listen      string             `env:"LISTEN" envDefault:":8081" doc:"Address of the public API."`
+	AdminListen string             `env:"ADMIN_LISTEN" envDefault:":9091" doc:"Address of metrics, health and pprof."`
+	SecretsKeys *secretbox.Keyring `env:"SECRETS_KEYS,required" doc:"The keys that ingest seals signing secrets with."`
+	Network     netguard.Policy    `envPrefix:"NETWORK_"`
+	Delivery    Settings           `envPrefix:"DELIVERY_"`
 }
 
 // Settings of the engine.
@@ -92,10 +91,6 @@ var _ service.Service = (*Service)(nil)
 
 // New opens the service and starts delivering. Stop it.
 func New(ctx context.Context, cfg Config) (_ *Service, err error) {
-	ring, err := secretbox.ParseKeyring(cfg.SecretsKeys.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("BEACONPOST_SECRETS_KEYS: %w", err)
-	}
 	platform, err := service.Open(ctx, "delivery", postgres.RoleDelivery, cfg.Config)
 	if err != nil {
 		return nil, err
@@ -112,7 +107,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 	platform.Push("publisher", 5*time.Second, publisher.Close)
 	scheduler := deliverystream.NewScheduler(publisher)
-	store, err := deliverypg.NewStore(platform.DB, ring, deliverypg.Defaults{
+	store, err := deliverypg.NewStore(platform.DB, cfg.SecretsKeys, deliverypg.Defaults{
 		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Fresh: min(cfg.Delivery.Grace, stream.AckWait),
 	}, tel.Log)
 	if err != nil {

@@ -29,14 +29,14 @@ import (
 // Config of the service. Variables have the prefix BEACONPOST_.
 type Config struct {
 	service.Config
-	Listen         string          `env:"LISTEN" envDefault:":8080" doc:"Address of the public API."`
-	AdminListen    string          `env:"ADMIN_LISTEN" envDefault:":9090" doc:"Address of metrics, health and pprof."`
-	SecretsKeys    config.Secret   `env:"SECRETS_KEYS,required" doc:"Keys that seal signing secrets, as id:base64 separated by commas; the first seals, all open. beaconpost keygen makes one."`
-	MaxPayload     config.ByteSize `env:"MAX_PAYLOAD" envDefault:"256KiB" doc:"Largest payload of an event."`
-	AcceptTimeout  time.Duration   `env:"ACCEPT_TIMEOUT" envDefault:"5s" doc:"Bound on accepting one event; then 503."`
-	MaxTimeout     time.Duration   `env:"ENDPOINT_MAX_TIMEOUT" envDefault:"30s" doc:"Longest time limit that an endpoint can have for an attempt."`
-	IdempotencyTTL time.Duration   `env:"IDEMPOTENCY_TTL" envDefault:"24h" doc:"How long an Idempotency-Key is remembered."`
-	Network        netguard.Policy `envPrefix:"NETWORK_"`
+	Listen         string             `env:"LISTEN" envDefault:":8080" doc:"Address of the public API."`
+	AdminListen    string             `env:"ADMIN_LISTEN" envDefault:":9090" doc:"Address of metrics, health and pprof."`
+	SecretsKeys    *secretbox.Keyring `env:"SECRETS_KEYS,required" doc:"Keys that seal signing secrets, as id:base64 separated by commas; the first seals, all open. beaconpost keygen makes one."`
+	MaxPayload     config.ByteSize    `env:"MAX_PAYLOAD" envDefault:"256KiB" doc:"Largest payload of an event."`
+	AcceptTimeout  time.Duration      `env:"ACCEPT_TIMEOUT" envDefault:"5s" doc:"Bound on accepting one event; then 503."`
+	MaxTimeout     time.Duration      `env:"ENDPOINT_MAX_TIMEOUT" envDefault:"30s" doc:"Longest time limit that an endpoint can have for an attempt."`
+	IdempotencyTTL time.Duration      `env:"IDEMPOTENCY_TTL" envDefault:"24h" doc:"How long an Idempotency-Key is remembered."`
+	Network        netguard.Policy    `envPrefix:"NETWORK_"`
 }
 
 // Service is a running ingest.
@@ -50,10 +50,6 @@ var _ service.Service = (*Service)(nil)
 
 // New opens the service. Stop it.
 func New(ctx context.Context, cfg Config) (_ *Service, err error) {
-	ring, err := secretbox.ParseKeyring(cfg.SecretsKeys.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("BEACONPOST_SECRETS_KEYS: %w", err)
-	}
 	platform, err := service.Open(ctx, "ingest", postgres.RoleIngest, cfg.Config)
 	if err != nil {
 		return nil, err
@@ -81,7 +77,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	handlers := &ingesthttp.Handlers{
 		Acceptor:  event.NewService(appender, ingeststream.NewAnnouncer(publisher)),
 		Events:    ingestpg.NewEvents(platform.DB),
-		Endpoints: ingestpg.NewEndpoints(platform.DB, ring),
+		Endpoints: ingestpg.NewEndpoints(platform.DB, cfg.SecretsKeys),
 		Accounts:  s.accounts,
 		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 

@@ -35,7 +35,8 @@ type Handlers struct {
 	Publisher Publisher
 }
 
-type deliveryView struct {
+// DeliveryView is a delivery without its attempts. It is exported so that the framework describes what embeds it.
+type DeliveryView struct {
 	ID             uuid.UUID       `json:"id"`
 	EventID        uuid.UUID       `json:"event_id"`
 	EndpointID     uuid.UUID       `json:"endpoint_id"`
@@ -64,12 +65,12 @@ type attemptView struct {
 }
 
 type deliveryWithAttempts struct {
-	deliveryView
+	DeliveryView
 	AttemptLog []attemptView `json:"attempt_log" nullable:"false" doc:"All attempts, the first one first."`
 }
 
-func viewDelivery(d delivery.Delivery) deliveryView {
-	return deliveryView{
+func viewDelivery(d delivery.Delivery) DeliveryView {
+	return DeliveryView{
 		ID: d.ID, EventID: d.EventID, EndpointID: d.EndpointID, EventType: d.EventType, Status: d.Status, Attempts: d.Attempts,
 		CreatedAt: uuid7.Time(d.ID), NextAttemptAt: optional(d.NextAttemptAt), CompletedAt: optional(d.CompletedAt),
 		LastStatusCode: d.LastStatus, LastErrorClass: d.LastError, CancelReason: d.CancelReason,
@@ -104,9 +105,9 @@ type (
 		CreatedBefore time.Time `query:"created_before" doc:"RFC 3339, exclusive."`
 	}
 	listOutput struct {
-		Body httpapi.List[deliveryView]
+		Body httpapi.List[DeliveryView]
 	}
-	deliveryOutput struct{ Body deliveryView }
+	deliveryOutput struct{ Body DeliveryView }
 	detailOutput   struct{ Body deliveryWithAttempts }
 )
 
@@ -140,11 +141,11 @@ func (h *Handlers) list(ctx context.Context, in *listInput) (*listOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]deliveryView, len(list))
+	views := make([]DeliveryView, len(list))
 	for i, d := range list {
 		views[i] = viewDelivery(d)
 	}
-	return &listOutput{httpapi.NewList(in.Page, views, func(v deliveryView) uuid.UUID { return v.ID })}, nil
+	return &listOutput{httpapi.NewList(in.Page, views, func(v DeliveryView) uuid.UUID { return v.ID })}, nil
 }
 
 func (h *Handlers) get(ctx context.Context, in *idPath) (*detailOutput, error) {
@@ -153,7 +154,7 @@ func (h *Handlers) get(ctx context.Context, in *idPath) (*detailOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := deliveryWithAttempts{deliveryView: viewDelivery(d), AttemptLog: make([]attemptView, len(attempts))}
+	view := deliveryWithAttempts{DeliveryView: viewDelivery(d), AttemptLog: make([]attemptView, len(attempts))}
 	for i, a := range attempts {
 		view.AttemptLog[i] = viewAttempt(a)
 	}

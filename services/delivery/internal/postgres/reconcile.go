@@ -73,8 +73,17 @@ func (s *Store) Unaccounted(ctx context.Context, before []time.Time) (count int,
 const (
 	daysAhead        = 7
 	ensurePartitions = `SELECT beaconpost_ensure_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + $1::int)`
-	dropPartitions   = `SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date)`
-	partitionsAhead  = `SELECT beaconpost_partitions_ahead()`
+	// Days with a pending delivery are found without a lock; the function looks again, with one, at the others.
+	dropPartitions = `
+WITH days AS (
+    SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'deliveries'::regclass
+), kept AS (
+    SELECT day FROM days WHERE day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date AND EXISTS (
+        SELECT FROM deliveries WHERE status = 'pending'
+            AND id >= beaconpost_uuid_floor(day::timestamp AT TIME ZONE 'UTC') AND id < beaconpost_uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'))
+)
+SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date, ARRAY(SELECT day FROM kept))`
+	partitionsAhead = `SELECT beaconpost_partitions_ahead()`
 )
 
 // Maintain makes partitions for the days ahead, drops those older than retention (0: none), and says for how many days after today there are

@@ -15,7 +15,8 @@ import (
 	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
 )
 
-type keyView struct {
+// KeyView is an API key without the key. It is exported so that the framework describes what embeds it.
+type KeyView struct {
 	ID        uuid.UUID  `json:"id"`
 	Name      string     `json:"name"`
 	Prefix    string     `json:"prefix" doc:"The key's first characters."`
@@ -26,12 +27,12 @@ type keyView struct {
 }
 
 type createdKeyView struct {
-	keyView
+	KeyView
 	Key string `json:"key" doc:"The API key. It is not stored and cannot be shown again."`
 }
 
-func viewKey(k account.APIKey) keyView {
-	return keyView{k.ID, k.Name, k.Prefix, k.Scopes, k.CreatedAt.UTC(), k.ExpiresAt, k.RevokedAt}
+func viewKey(k account.APIKey) KeyView {
+	return KeyView{k.ID, k.Name, k.Prefix, k.Scopes, k.CreatedAt.UTC(), k.ExpiresAt, k.RevokedAt}
 }
 
 type createKeyInput struct {
@@ -111,7 +112,7 @@ func newKey(name string, scopes []string, expires *time.Time) (k account.APIKey,
 	return account.APIKey{ID: id, Name: name, Prefix: prefix, Scopes: scopes, ExpiresAt: expires}, key, hash, nil
 }
 
-func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[keyView] }, error) {
+func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[KeyView] }, error) {
 	t := httpapi.Tenant(ctx)
 	cursor, err := in.After()
 	if err != nil {
@@ -121,7 +122,7 @@ func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Bod
 	if err != nil {
 		return nil, err
 	}
-	return listOf(*in, keys, viewKey, func(v keyView) uuid.UUID { return v.ID }), nil
+	return listOf(*in, keys, viewKey, func(v KeyView) uuid.UUID { return v.ID }), nil
 }
 
 func (h *Handlers) revokeKey(ctx context.Context, in *idPath) (*struct{}, error) {

@@ -44,7 +44,8 @@ func viewRetry(p backoff.Policy) *retryView {
 	return v
 }
 
-type endpointView struct {
+// EndpointView is an endpoint without its secret. It is exported so that the framework describes what embeds it.
+type EndpointView struct {
 	ID          uuid.UUID        `json:"id"`
 	URL         string           `json:"url"`
 	Description string           `json:"description"`
@@ -58,16 +59,16 @@ type endpointView struct {
 }
 
 type createdEndpointView struct {
-	endpointView
+	EndpointView
 	Secret string `json:"secret" doc:"The signing secret (whsec_…). Later it is shown only by the secret route."`
 }
 
-func viewEndpoint(e endpoint.Endpoint) endpointView {
+func viewEndpoint(e endpoint.Endpoint) EndpointView {
 	types := []string(e.Filter)
 	if types == nil {
 		types = []string{}
 	}
-	return endpointView{
+	return EndpointView{
 		e.ID, e.URL, e.Description, types, e.ProjectID, e.Status, httpapi.Duration(e.Timeout), viewRetry(e.Retry), e.CreatedAt.UTC(), e.UpdatedAt.UTC(),
 	}
 }
@@ -149,7 +150,7 @@ type listEndpointsInput struct {
 }
 
 func (h *Handlers) listEndpoints(ctx context.Context, in *listEndpointsInput) (*struct {
-	Body httpapi.List[endpointView]
+	Body httpapi.List[EndpointView]
 }, error) {
 	t := httpapi.Tenant(ctx)
 	cursor, err := in.After()
@@ -164,19 +165,19 @@ func (h *Handlers) listEndpoints(ctx context.Context, in *listEndpointsInput) (*
 	if err != nil {
 		return nil, err
 	}
-	return listOf(in.Page, list, viewEndpoint, func(v endpointView) uuid.UUID { return v.ID }), nil
+	return listOf(in.Page, list, viewEndpoint, func(v EndpointView) uuid.UUID { return v.ID }), nil
 }
 
-func (h *Handlers) getEndpoint(ctx context.Context, in *idPath) (*struct{ Body endpointView }, error) {
+func (h *Handlers) getEndpoint(ctx context.Context, in *idPath) (*struct{ Body EndpointView }, error) {
 	t := httpapi.Tenant(ctx)
 	e, err := h.Endpoints.Endpoint(ctx, t, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body endpointView }{viewEndpoint(e)}, nil
+	return &struct{ Body EndpointView }{viewEndpoint(e)}, nil
 }
 
-func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) (*struct{ Body endpointView }, error) {
+func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) (*struct{ Body EndpointView }, error) {
 	t := httpapi.Tenant(ctx)
 	e, err := h.Endpoints.Update(ctx, t, in.ID, func(e *endpoint.Endpoint) error {
 		in.apply(e)
@@ -185,7 +186,7 @@ func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) 
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body endpointView }{viewEndpoint(e)}, nil
+	return &struct{ Body EndpointView }{viewEndpoint(e)}, nil
 }
 
 func (in *updateEndpointInput) apply(e *endpoint.Endpoint) {

@@ -14,14 +14,14 @@ import (
 	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
 )
 
-// namedView shows a tenant or a project.
-type namedView struct {
+// NamedView shows a tenant or a project. It is exported so that the framework describes what embeds it.
+type NamedView struct {
 	ID        uuid.UUID `json:"id"`
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
-func (v namedView) id() uuid.UUID { return v.ID }
+func (v NamedView) id() uuid.UUID { return v.ID }
 
 type namedInput struct {
 	Body struct {
@@ -29,12 +29,12 @@ type namedInput struct {
 	}
 }
 
-func viewTenant(t account.Tenant) namedView { return namedView{t.ID.UUID(), t.Name, t.CreatedAt.UTC()} }
+func viewTenant(t account.Tenant) NamedView { return NamedView{t.ID.UUID(), t.Name, t.CreatedAt.UTC()} }
 
-func viewProject(p account.Project) namedView { return namedView{p.ID, p.Name, p.CreatedAt.UTC()} }
+func viewProject(p account.Project) NamedView { return NamedView{p.ID, p.Name, p.CreatedAt.UTC()} }
 
 type createdTenantView struct {
-	namedView
+	NamedView
 	APIKey string `json:"api_key" doc:"A first API key with all of the tenant's scopes. It cannot be shown again."`
 }
 
@@ -67,7 +67,7 @@ func (h *Handlers) createTenant(ctx context.Context, in *namedInput) (*struct{ B
 	return &struct{ Body createdTenantView }{createdTenantView{viewTenant(t), key}}, nil
 }
 
-func (h *Handlers) listTenants(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[namedView] }, error) {
+func (h *Handlers) listTenants(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[NamedView] }, error) {
 	cursor, err := in.After()
 	if err != nil {
 		return nil, err
@@ -76,15 +76,15 @@ func (h *Handlers) listTenants(ctx context.Context, in *httpapi.Page) (*struct{ 
 	if err != nil {
 		return nil, err
 	}
-	return listOf(*in, list, viewTenant, namedView.id), nil
+	return listOf(*in, list, viewTenant, NamedView.id), nil
 }
 
-func (h *Handlers) getTenant(ctx context.Context, in *idPath) (*struct{ Body namedView }, error) {
+func (h *Handlers) getTenant(ctx context.Context, in *idPath) (*struct{ Body NamedView }, error) {
 	t, err := h.Accounts.Tenant(ctx, tenant.ID(in.ID))
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body namedView }{viewTenant(t)}, nil
+	return &struct{ Body NamedView }{viewTenant(t)}, nil
 }
 
 func (h *Handlers) registerProjects(api *httpapi.API) {
@@ -92,7 +92,7 @@ func (h *Handlers) registerProjects(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/projects", ID: "list-projects", Summary: "List projects, newest first", Tag: "projects", Scope: auth.ScopeProjectsRead}, h.listProjects)
 }
 
-func (h *Handlers) createProject(ctx context.Context, in *namedInput) (*struct{ Body namedView }, error) {
+func (h *Handlers) createProject(ctx context.Context, in *namedInput) (*struct{ Body NamedView }, error) {
 	t := httpapi.Tenant(ctx)
 	if err := account.CheckName(in.Body.Name); err != nil {
 		return nil, err
@@ -105,10 +105,10 @@ func (h *Handlers) createProject(ctx context.Context, in *namedInput) (*struct{ 
 	if err := h.Accounts.CreateProject(ctx, t, &p); err != nil {
 		return nil, err
 	}
-	return &struct{ Body namedView }{viewProject(p)}, nil
+	return &struct{ Body NamedView }{viewProject(p)}, nil
 }
 
-func (h *Handlers) listProjects(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[namedView] }, error) {
+func (h *Handlers) listProjects(ctx context.Context, in *httpapi.Page) (*struct{ Body httpapi.List[NamedView] }, error) {
 	t := httpapi.Tenant(ctx)
 	cursor, err := in.After()
 	if err != nil {
@@ -118,5 +118,5 @@ func (h *Handlers) listProjects(ctx context.Context, in *httpapi.Page) (*struct{
 	if err != nil {
 		return nil, err
 	}
-	return listOf(*in, list, viewProject, namedView.id), nil
+	return listOf(*in, list, viewProject, NamedView.id), nil
 }

@@ -1,0 +1,69 @@
+package service_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/config"
+	"github.com/beaconpost/beaconpost/pkg/service"
+)
+
+const databaseVar = "BEACONPOST_DATABASE_URL=postgres://beaconpost:hunter2@localhost/beaconpost"
+
+func TestDefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	var cfg service.Config
+	require.NoError(t, config.Load([]string{databaseVar}, &cfg, nil))
+	require.EqualValues(t, 10, cfg.DatabaseMaxConns)
+	require.Equal(t, "nats://127.0.0.1:4222", cfg.NATSURL)
+	require.Equal(t, 1, cfg.StreamReplicas)
+	require.Equal(t, "info", cfg.LogLevel)
+	require.Equal(t, 25*time.Second, cfg.ShutdownGrace)
+	require.InDelta(t, 1, cfg.TraceSampleRatio, 0)
+	require.Equal(t, 5*time.Second, cfg.APIKeys.TTL)
+}
+
+func TestConfigNamesTheVariableAtFault(t *testing.T) {
+	t.Parallel()
+	const together = "BEACONPOST_AUTH_JWKS: expected AUTH_JWKS, AUTH_ISSUER and AUTH_AUDIENCE together, or none of them"
+	for _, tt := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"BEACONPOST_STREAM_REPLICAS=2"}, "BEACONPOST_STREAM_REPLICAS: expected 1, 3 or 5, got 2"},
+		{[]string{"BEACONPOST_STREAM_REPLICAS=0"}, "BEACONPOST_STREAM_REPLICAS: expected 1, 3 or 5, got 0"},
+		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=1.5"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got 1.5"},
+		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=-0.1"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got -0.1"},
+		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=NaN"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got NaN"},
+		{[]string{"BEACONPOST_DATABASE_MAX_CONNS=1"}, "BEACONPOST_DATABASE_MAX_CONNS: expected 2 or more, got 1"},
+		{[]string{"BEACONPOST_SHUTDOWN_GRACE=0s"}, "BEACONPOST_SHUTDOWN_GRACE: expected more than 0, got 0s"},
+		{[]string{"BEACONPOST_SHUTDOWN_GRACE=-1s"}, "BEACONPOST_SHUTDOWN_GRACE: expected more than 0, got -1s"},
+		{[]string{"BEACONPOST_AUTH_JWKS=/keys"}, together},
+		{[]string{"BEACONPOST_AUTH_ISSUER=me"}, together},
+		{[]string{"BEACONPOST_AUTH_JWKS=/keys", "BEACONPOST_AUTH_ISSUER=me"}, together},
+		{[]string{"BEACONPOST_AUTH_ISSUER=me", "BEACONPOST_AUTH_AUDIENCE=us"}, together},
+	} {
+		var cfg service.Config
+		require.EqualError(t, config.Load(append(tt.environ, databaseVar), &cfg, nil), "configuration:\n  "+tt.want)
+	}
+	for _, environ := range [][]string{
+		{"BEACONPOST_STREAM_REPLICAS=5"}, {"BEACONPOST_TRACE_SAMPLE_RATIO=0"}, {"BEACONPOST_DATABASE_MAX_CONNS=2"},
+		{"BEACONPOST_AUTH_JWKS=/keys", "BEACONPOST_AUTH_ISSUER=me", "BEACONPOST_AUTH_AUDIENCE=us"},
+	} {
+		var cfg service.Config
+		require.NoError(t, config.Load(append(environ, databaseVar), &cfg, nil), environ)
+	}
+}
+
+func TestAllProblemsOfAConfigComeTogether(t *testing.T) {
+	t.Parallel()
+	var cfg service.Config
+	err := config.Load([]string{databaseVar, "BEACONPOST_STREAM_REPLICAS=2", "BEACONPOST_DATABASE_MAX_CONNS=0", "BEACONPOST_AUTH_ISSUER=me"}, &cfg, nil)
+	var all *config.Error
+	require.ErrorAs(t, err, &all)
+	require.Len(t, all.Problems, 3)
+	require.NotContains(t, err.Error(), "hunter2")
+	require.ErrorContains(t, config.Load(nil, &cfg, nil), "BEACONPOST_DATABASE_URL: is required: Postgres, as a URL")
+}
