@@ -38,6 +38,7 @@ func TestConfigNamesTheVariableAtFault(t *testing.T) {
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=-0.1"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got -0.1"},
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=NaN"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got NaN"},
 		{[]string{"BEACONPOST_DATABASE_MAX_CONNS=1"}, "BEACONPOST_DATABASE_MAX_CONNS: expected 2 or more, got 1"},
+		{[]string{"BEACONPOST_LOG_LEVEL=loud"}, `BEACONPOST_LOG_LEVEL: expected trace, debug, info, warn or error, got "loud"`},
 		{[]string{"BEACONPOST_SHUTDOWN_GRACE=0s"}, "BEACONPOST_SHUTDOWN_GRACE: expected more than 0, got 0s"},
 		{[]string{"BEACONPOST_SHUTDOWN_GRACE=-1s"}, "BEACONPOST_SHUTDOWN_GRACE: expected more than 0, got -1s"},
 		{[]string{"BEACONPOST_AUTH_JWKS=/keys"}, together},

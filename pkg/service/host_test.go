@@ -119,8 +119,8 @@ func accepts(addr string) bool {
 	return true
 }
 
-func (h *hosted) request() (answered chan string) {
-	answered = make(chan string, 1)
+func (h *hosted) request() chan string {
+	answered := make(chan string, 1)
 	go func() {
 		resp, err := http.Get("http://" + h.public + "/")
 		if err != nil {

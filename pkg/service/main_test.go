@@ -86,7 +86,7 @@ func TestMainRunsUntilASignal(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() }) // if it still lives
 	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, stderr.String())
+	require.NoError(t, err)
 	require.Equal(t, "shop 1.2.3", strings.TrimSpace(line))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait(), stderr.String())

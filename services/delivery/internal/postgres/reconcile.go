@@ -73,16 +73,15 @@ func (s *Store) Unaccounted(ctx context.Context, before []time.Time) (count int,
 const (
 	daysAhead        = 7
 	ensurePartitions = `SELECT beaconpost_ensure_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + $1::int)`
-	// Days with a pending delivery are found without a lock; the function looks again, with one, at the others.
-	dropPartitions = `
-WITH days AS (
+	// Days with a pending delivery are found without a lock; dropPartitions looks again, with one, at the others.
+	selectKept = `
+SELECT day::text FROM (
     SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'deliveries'::regclass
-), kept AS (
-    SELECT day FROM days WHERE day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date AND EXISTS (
-        SELECT FROM deliveries WHERE status = 'pending'
-            AND id >= beaconpost_uuid_floor(day::timestamp AT TIME ZONE 'UTC') AND id < beaconpost_uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'))
-)
-SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date, ARRAY(SELECT day FROM kept))`
+) days
+WHERE day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date AND EXISTS (
+    SELECT FROM deliveries WHERE status = 'pending'
+        AND id >= beaconpost_uuid_floor(day::timestamp AT TIME ZONE 'UTC') AND id < beaconpost_uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'))`
+	dropPartitions  = `SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date, $2::text[]::date[])`
 	partitionsAhead = `SELECT beaconpost_partitions_ahead()`
 )
 
@@ -100,7 +99,15 @@ func (s *Store) Maintain(ctx context.Context, retention time.Duration) (ahead in
 	}
 	// On its own: dropping waits for locks, and must not undo what was made.
 	return ahead, s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		_, err := q.Exec(ctx, dropPartitions, retention)
+		rows, err := q.Query(ctx, selectKept, retention)
+		if err != nil {
+			return err
+		}
+		kept, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		_, err = q.Exec(ctx, dropPartitions, retention, kept)
 		return err
 	})
 }
