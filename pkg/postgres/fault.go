@@ -14,11 +14,14 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/fault"
 )
 
+// characterNotInRepertoire is the SQLSTATE for text with a NUL.
+const characterNotInRepertoire = "22021"
+
 // retryAfter is what a caller is told when the database is away: restarts take seconds.
 const retryAfter = 2 * time.Second
 
-// Fault turns a database error into a fault: Unavailable when the server is away, overloaded or too slow (repeating helps), else
-// internal. An error that carries a fault already passes unchanged, nil stays nil. This is the only place that decides.
+// Fault turns a database error into a fault: Unavailable when the server is away, overloaded or too slow (repeating helps), Invalid
+// for text that no column can hold, else internal. An error that carries a fault already passes unchanged, nil stays nil. This is the only place that decides.
 func Fault(err error) error {
 	if err == nil {
 		return nil
@@ -28,6 +31,11 @@ func Fault(err error) error {
 	}
 	if IsUnavailable(err) {
 		return fault.Unavailable(err, retryAfter, "The database is not reachable at the moment. Nothing was changed; repeat the request.")
+	}
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == characterNotInRepertoire {
+		f := fault.Invalid("invalid_text", "", "Text must not contain the character U+0000, which the database cannot store.")
+		f.Err = err
+		return f
 	}
 	return fault.Internal(err)
 }

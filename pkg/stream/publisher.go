@@ -143,6 +143,11 @@ func (p *Publisher) Close(ctx context.Context) error {
 // Connected says whether the broker can be reached now.
 func (p *Publisher) Connected() bool { return p.nc.IsConnected() }
 
+// CancelRetry removes the scheduled retry of a delivery; see the function of that name.
+func (p *Publisher) CancelRetry(ctx context.Context, d DeliveryReady) error {
+	return CancelRetry(ctx, p.js, d)
+}
+
 // OldestReady says when the oldest message of a shard that is not acknowledged was published; the zero time if there is none.
 func (p *Publisher) OldestReady(ctx context.Context, shard int) (time.Time, error) {
 	s, err := p.js.Stream(ctx, subject.StreamDeliveries)

@@ -106,7 +106,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	platform.Push("publisher", 5*time.Second, publisher.Close)
-	scheduler := deliverystream.NewScheduler(publisher)
+	scheduler := deliverystream.NewScheduler(publisher, tel.Log)
 	store, err := deliverypg.NewStore(platform.DB, cfg.SecretsKeys, deliverypg.Defaults{
 		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Fresh: min(cfg.Delivery.Grace, stream.AckWait),
 	}, tel.Log)
@@ -122,7 +122,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	api := httpapi.New(httpapi.Config{
 		Service: "delivery", Title: "Beaconpost delivery", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
 	})
-	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB), Publisher: scheduler}
+	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB), Broker: scheduler}
 	handlers.Register(api)
 	s := &Service{platform: platform}
 	if s.handler, err = api.Handler(); err != nil {

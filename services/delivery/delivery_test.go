@@ -309,6 +309,7 @@ func TestCancel(t *testing.T) {
 	b.client.Do("POST", path+"/cancel", nil).Want(200, &view)
 	require.Equal(t, "cancelled", view.Status)
 	require.Equal(t, "requested", view.CancelReason)
+	b.drained() // the retry that was planned in an hour is gone
 	b.client.Do("POST", path+"/cancel", nil).Want(200, nil)
 	b.client.Do("POST", path+"/retry", nil).Want(202, &view)
 	require.Equal(t, "pending", view.Status)

@@ -24,15 +24,16 @@ type Store interface {
 	Cancel(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, error)
 }
 
-// Publisher makes a request due at the broker, without waiting; what it loses the reconciler finds.
-type Publisher interface {
-	Publish(r delivery.Request)
+// Broker is told about changes by hand. What it loses does no harm: the reconciler finds what is due, and what is out of date starts nothing.
+type Broker interface {
+	Publish(r delivery.Request)                   // makes a request due, without waiting
+	Forget(ctx context.Context, ref delivery.Ref) // drops a planned retry
 }
 
 // Handlers holds what the routes work with.
 type Handlers struct {
-	Store     Store
-	Publisher Publisher
+	Store  Store
+	Broker Broker
 }
 
 // DeliveryView is a delivery without its attempts. It is exported so that the framework describes what embeds it.
@@ -168,7 +169,8 @@ func (h *Handlers) retry(ctx context.Context, in *idPath) (*deliveryOutput, erro
 		return nil, err
 	}
 	if publish != nil {
-		h.Publisher.Publish(*publish)
+		h.Broker.Forget(ctx, publish.Ref)
+		h.Broker.Publish(*publish)
 	}
 	return &deliveryOutput{viewDelivery(d)}, nil
 }
@@ -179,5 +181,6 @@ func (h *Handlers) cancel(ctx context.Context, in *idPath) (*deliveryOutput, err
 	if err != nil {
 		return nil, err
 	}
+	h.Broker.Forget(ctx, delivery.Ref{Tenant: t, ID: in.ID})
 	return &deliveryOutput{viewDelivery(d)}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -11,16 +13,33 @@ import (
 var _ delivery.Scheduler = (*Scheduler)(nil)
 
 // Scheduler publishes retries and requests that are due.
-type Scheduler struct{ publisher *stream.Publisher }
+type Scheduler struct {
+	publisher *stream.Publisher
+	log       zerolog.Logger
+}
+
+const forgetLimit = time.Second
 
 // NewScheduler makes a Scheduler on a publisher that its caller closes.
-func NewScheduler(p *stream.Publisher) *Scheduler { return &Scheduler{p} }
+func NewScheduler(p *stream.Publisher, log zerolog.Logger) *Scheduler { return &Scheduler{p, log} }
 
 // Schedule implements delivery.Scheduler: the broker makes r due at r.Due.
 func (s *Scheduler) Schedule(r delivery.Request) { s.publisher.Retry(message(r)) }
 
 // Publish makes r due now.
 func (s *Scheduler) Publish(r delivery.Request) { s.publisher.Ready(message(r)) }
+
+// Forget removes the retry that is scheduled for a delivery, if it can be done within a second. One that fires nevertheless is out of date.
+func (s *Scheduler) Forget(ctx context.Context, ref delivery.Ref) {
+	if !s.publisher.Connected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, forgetLimit)
+	defer cancel()
+	if err := s.publisher.CancelRetry(ctx, message(delivery.Request{Ref: ref})); err != nil {
+		s.log.Debug().Err(err).Str("delivery_id", ref.ID.String()).Msg("retry schedule was not removed")
+	}
+}
 
 func message(r delivery.Request) stream.DeliveryReady {
 	return stream.DeliveryReady{
