@@ -1,6 +1,7 @@
 package streamtest_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -18,10 +19,12 @@ func TestServersAreApart(t *testing.T) {
 	one, two := streamtest.New(t), streamtest.New(t)
 	require.NotEqual(t, one.URL(), two.URL())
 
-	heard, err := streamtest.Connect(t, one).SubscribeSync("news")
+	hearing, listening := streamtest.Connect(t, one), streamtest.Connect(t, two)
+	heard, err := hearing.SubscribeSync("news")
 	require.NoError(t, err)
-	other, err := streamtest.Connect(t, two).SubscribeSync("news")
+	other, err := listening.SubscribeSync("news")
 	require.NoError(t, err)
+	require.NoError(t, errors.Join(hearing.Flush(), listening.Flush()), "the servers know of the subscriptions")
 
 	remote, err := nats.Connect(one.URL())
 	require.NoError(t, err)
