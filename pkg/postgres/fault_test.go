@@ -28,7 +28,7 @@ func TestFaultOfStates(t *testing.T) {
 		"53000": true, "53100": true, "53200": true, "53300": true, // disk full, out of memory, too many connections
 		"57P01": true, "57P02": true, "57P03": true, "57P04": true, // shutdown, crash, starting, dropped
 		"40001": true, "40P01": true, "57014": true, "55P03": true, "25006": true,
-		"22001": false, "22021": false, "22P02": false, // data
+		"22001": false, "22P02": false, // data
 		"23502": false, "23503": false, "23505": false, "23514": false, // constraints; 23514 is a missing partition too
 		"42501": false, "42601": false, "42P01": false, "42883": false, // our SQL, our grants
 		"25P02": false, "57000": false, "XX000": false, "58030": false,
@@ -48,6 +48,17 @@ func TestFaultOfStates(t *testing.T) {
 			require.Equal(t, fault.KindInternal, f.Kind, state)
 		}
 	}
+}
+
+func TestTextWithANulIsTheCallers(t *testing.T) {
+	t.Parallel()
+	cause := &pgconn.PgError{Code: "22021", Message: "text of the server"}
+	f := fault.From(postgres.Fault(fmt.Errorf("insert project: %w", cause)))
+	require.Equal(t, fault.KindInvalid, f.Kind)
+	require.Equal(t, fault.Code("invalid_text"), f.Code)
+	require.NotContains(t, f.Message, "text of the server")
+	require.ErrorIs(t, f, cause)
+	require.False(t, postgres.IsUnavailable(f))
 }
 
 func TestFaultOfOtherErrors(t *testing.T) {

@@ -7,7 +7,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,12 +81,7 @@ func (s Settings) retry() backoff.Policy {
 }
 
 // Service is a running delivery.
-type Service struct {
-	platform *service.Platform
-	handler  http.Handler
-}
-
-var _ service.Service = (*Service)(nil)
+type Service struct{ service.Hosted }
 
 // New opens the service and starts delivering. Stop it.
 func New(ctx context.Context, cfg Config) (_ *Service, err error) {
@@ -124,8 +118,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	})
 	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB), Broker: scheduler}
 	handlers.Register(api)
-	s := &Service{platform: platform}
-	if s.handler, err = api.Handler(); err != nil {
+	s := &Service{service.Hosted{Platform: platform}}
+	if s.API, err = api.Handler(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -185,23 +179,6 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	group.Every(time.Hour, maintain)
 	platform.Push("reconciler", 5*time.Second, group.Stop)
 }
-
-// Handler serves the public API.
-func (s *Service) Handler() http.Handler { return s.handler }
-
-// Admin serves metrics, health and pprof.
-func (s *Service) Admin() http.Handler {
-	return httpapi.Admin(s.platform.Telemetry.Registry, s.Ready)
-}
-
-// Ready says whether requests can be served now, or why not.
-func (s *Service) Ready(ctx context.Context) error { return s.platform.Ready(ctx) }
-
-// Drain makes readiness fail.
-func (s *Service) Drain() { s.platform.Drain() }
-
-// Stop hands back what was not started, finishes and records what was, and closes everything.
-func (s *Service) Stop(ctx context.Context) error { return s.platform.Close(ctx) }
 
 // Run serves until ctx ends, then stops in order.
 func Run(ctx context.Context, cfg Config) error {

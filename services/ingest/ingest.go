@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/config"
@@ -41,12 +40,9 @@ type Config struct {
 
 // Service is a running ingest.
 type Service struct {
-	platform *service.Platform
-	handler  http.Handler
+	service.Hosted
 	accounts *ingestpg.Accounts
 }
-
-var _ service.Service = (*Service)(nil)
 
 // New opens the service. Stop it.
 func New(ctx context.Context, cfg Config) (_ *Service, err error) {
@@ -59,7 +55,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
 		}
 	}()
-	s := &Service{platform: platform, accounts: ingestpg.NewAccounts(platform.DB)}
+	s := &Service{Hosted: service.Hosted{Platform: platform}, accounts: ingestpg.NewAccounts(platform.DB)}
+	s.Check = s.checkPartitions
 	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry.Registry, platform.Telemetry.Log)
 	if err != nil {
 		return nil, err
@@ -84,7 +81,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout, ForgetKey: platform.ForgetAPIKey,
 	}
 	handlers.Register(api)
-	if s.handler, err = api.Handler(); err != nil {
+	if s.API, err = api.Handler(); err != nil {
 		return nil, err
 	}
 	s.startMaintenance(cfg)
@@ -96,25 +93,14 @@ func (s *Service) startMaintenance(cfg Config) {
 	group.Every(time.Minute, func(ctx context.Context) {
 		n, err := s.accounts.ExpireIdempotencyKeys(ctx, cfg.IdempotencyTTL)
 		if err != nil && ctx.Err() == nil {
-			s.platform.Telemetry.Log.Warn().Err(err).Int64("expired", n).Msg("idempotency keys were not all expired")
+			s.Platform.Telemetry.Log.Warn().Err(err).Int64("expired", n).Msg("idempotency keys were not all expired")
 		}
 	})
-	s.platform.Push("maintenance", 5*time.Second, group.Stop)
+	s.Platform.Push("maintenance", 5*time.Second, group.Stop)
 }
 
-// Handler serves the public API.
-func (s *Service) Handler() http.Handler { return s.handler }
-
-// Admin serves metrics, health and pprof.
-func (s *Service) Admin() http.Handler {
-	return httpapi.Admin(s.platform.Telemetry.Registry, s.Ready)
-}
-
-// Ready says whether events can be accepted now, or why not.
-func (s *Service) Ready(ctx context.Context) error {
-	if err := s.platform.Ready(ctx); err != nil {
-		return err
-	}
+// checkPartitions says whether events of today can be stored.
+func (s *Service) checkPartitions(ctx context.Context) error {
 	days, err := s.accounts.PartitionsAhead(ctx)
 	if err != nil {
 		return fmt.Errorf("look at partitions (was `beaconpost migrate up` run?): %w", err)
@@ -124,12 +110,6 @@ func (s *Service) Ready(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Drain makes readiness fail.
-func (s *Service) Drain() { s.platform.Drain() }
-
-// Stop flushes what was accepted and closes everything.
-func (s *Service) Stop(ctx context.Context) error { return s.platform.Close(ctx) }
 
 // Run serves until ctx ends, then stops in order.
 func Run(ctx context.Context, cfg Config) error {

@@ -5,7 +5,6 @@ package monitor
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
@@ -21,12 +20,7 @@ type Config struct {
 }
 
 // Service is a running monitor.
-type Service struct {
-	platform *service.Platform
-	handler  http.Handler
-}
-
-var _ service.Service = (*Service)(nil)
+type Service struct{ service.Hosted }
 
 // New opens the service. Stop it.
 func New(ctx context.Context, cfg Config) (*Service, error) {
@@ -41,25 +35,8 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
 	}
-	return &Service{platform: platform, handler: handler}, nil
+	return &Service{service.Hosted{Platform: platform, API: handler}}, nil
 }
-
-// Handler serves the public API.
-func (s *Service) Handler() http.Handler { return s.handler }
-
-// Admin serves metrics, health and pprof.
-func (s *Service) Admin() http.Handler {
-	return httpapi.Admin(s.platform.Telemetry.Registry, s.Ready)
-}
-
-// Ready says whether requests can be served now, or why not.
-func (s *Service) Ready(ctx context.Context) error { return s.platform.Ready(ctx) }
-
-// Drain makes readiness fail.
-func (s *Service) Drain() { s.platform.Drain() }
-
-// Stop closes everything.
-func (s *Service) Stop(ctx context.Context) error { return s.platform.Close(ctx) }
 
 // Run serves until ctx ends, then stops in order.
 func Run(ctx context.Context, cfg Config) error {

@@ -77,6 +77,9 @@ func (e Endpoint) Check(limits Limits) error {
 	if len(e.Description) > maxDescription {
 		add("description", "Expected at most 1000 bytes.")
 	}
+	if strings.ContainsRune(e.Description, 0) { // Postgres cannot store it
+		add("description", "Expected no NUL characters.")
+	}
 	if message := e.Filter.check(); message != "" {
 		add("event_types", message)
 	}

@@ -176,7 +176,7 @@ func (h *Handlers) getPayload(ctx context.Context, in *idPath) (*payloadOutput, 
 
 type listEventsInput struct {
 	httpapi.Page
-	EventType     string    `query:"event_type" maxLength:"200" doc:"An event type, or a prefix such as order.*"`
+	EventType     string    `query:"event_type" maxLength:"200" pattern:"^[A-Za-z0-9_.*-]*$" patternDescription:"an event type, or a prefix such as order.*" doc:"An event type, or a prefix such as order.*"`
 	CreatedAfter  time.Time `query:"created_after" doc:"RFC 3339, inclusive."`
 	CreatedBefore time.Time `query:"created_before" doc:"RFC 3339, exclusive."`
 }
