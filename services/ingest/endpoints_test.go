@@ -194,7 +194,7 @@ func TestTextThatPostgresCannotHoldIsTheCallersFault(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, c := b.tenant("acme")
-	c.Do("POST", "/v1/endpoints", `{"url":"https://example.com","description":"a\u0000b"}`).WantProblem(422, "invalid_text", "")
+	c.Do("POST", "/v1/endpoints", `{"url":"https://example.com","description":"a\u0000b"}`).WantProblem(422, "invalid_endpoint", "description")
 	c.Do("POST", "/v1/projects", `{"name":"a\u0000b"}`).WantProblem(422, "invalid_name", "name")
 	c.Do("POST", "/v1/events", `{"event_type":"a\u0000b","payload":1}`).WantProblem(422, "invalid_event_type", "event_type")
 	id := b.event(c, `{"event_type":"x","payload":"a\u0000b"}`)
