@@ -26,18 +26,19 @@ func TestDecodeEvent(t *testing.T) {
 		body string
 		want EventRequest
 	}{
-		"smallest":          {`{"event_type":"a","payload":1}`, EventRequest{EventType: "a", Payload: []byte(`1`)}},
-		"other order":       {`{"payload":{},"event_type":"a"}`, EventRequest{EventType: "a", Payload: []byte(`{}`)}},
-		"space everywhere":  {" \t\r\n{ \"event_type\"\n:\t\"a\" , \"payload\" : [ 1 , 2 ]\r\n} ", EventRequest{EventType: "a", Payload: []byte(`[ 1 , 2 ]`)}},
-		"no space":          {`{"event_type":"a","payload":-0.5e+10}`, EventRequest{EventType: "a", Payload: []byte(`-0.5e+10`)}},
-		"null payload":      {`{"event_type":"a","payload":null}`, EventRequest{EventType: "a", Payload: []byte(`null`)}},
-		"false":             {`{"event_type":"a","payload":false }`, EventRequest{EventType: "a", Payload: []byte(`false`)}},
-		"string":            {`{"event_type":"a","payload":"} ] , \" \\"}`, EventRequest{EventType: "a", Payload: []byte(`"} ] , \" \\"`)}},
-		"nested":            {`{"event_type":"a","payload":{"a":[{"b":"]"},{"c":{}}],"payload":1},"project_id":null}`, EventRequest{EventType: "a", Payload: []byte(`{"a":[{"b":"]"},{"c":{}}],"payload":1}`)}},
-		"keys twice inside": {`{"event_type":"a","payload":{"a":1,"a":2}}`, EventRequest{EventType: "a", Payload: []byte(`{"a":1,"a":2}`)}},
-		"escaped names":     {`{"event\u005ftype":"a","\u0070ayload":7}`, EventRequest{EventType: "a", Payload: []byte(`7`)}},
-		"escaped type":      {`{"event_type":"\u0061.\u0062","payload":7}`, EventRequest{EventType: "a.b", Payload: []byte(`7`)}},
-		"empty type":        {`{"event_type":"","payload":7}`, EventRequest{Payload: []byte(`7`)}}, // the domain refuses it
+		"smallest":             {`{"event_type":"a","payload":1}`, EventRequest{EventType: "a", Payload: []byte(`1`)}},
+		"other order":          {`{"payload":{},"event_type":"a"}`, EventRequest{EventType: "a", Payload: []byte(`{}`)}},
+		"space everywhere":     {" \t\r\n{ \"event_type\"\n:\t\"a\" , \"payload\" : [ 1 , 2 ]\r\n} ", EventRequest{EventType: "a", Payload: []byte(`[ 1 , 2 ]`)}},
+		"no space":             {`{"event_type":"a","payload":-0.5e+10}`, EventRequest{EventType: "a", Payload: []byte(`-0.5e+10`)}},
+		"null payload":         {`{"event_type":"a","payload":null}`, EventRequest{EventType: "a", Payload: []byte(`null`)}},
+		"false":                {`{"event_type":"a","payload":false }`, EventRequest{EventType: "a", Payload: []byte(`false`)}},
+		"string":               {`{"event_type":"a","payload":"} ] , \" \\"}`, EventRequest{EventType: "a", Payload: []byte(`"} ] , \" \\"`)}},
+		"space after a number": {"{\"event_type\":\"a\",\"payload\":1\r\n}", EventRequest{EventType: "a", Payload: []byte(`1`)}},
+		"nested":               {`{"event_type":"a","payload":{"a":[{"b":"]"},{"c":{}}],"payload":1},"project_id":null}`, EventRequest{EventType: "a", Payload: []byte(`{"a":[{"b":"]"},{"c":{}}],"payload":1}`)}},
+		"keys twice inside":    {`{"event_type":"a","payload":{"a":1,"a":2}}`, EventRequest{EventType: "a", Payload: []byte(`{"a":1,"a":2}`)}},
+		"escaped names":        {`{"event\u005ftype":"a","\u0070ayload":7}`, EventRequest{EventType: "a", Payload: []byte(`7`)}},
+		"escaped type":         {`{"event_type":"\u0061.\u0062","payload":7}`, EventRequest{EventType: "a.b", Payload: []byte(`7`)}},
+		"empty type":           {`{"event_type":"","payload":7}`, EventRequest{Payload: []byte(`7`)}}, // the domain refuses it
 		"ids": {`{"event_type":"a","payload":7,"endpoint_id":"` + someID + `","project_id":"` + otherID + `","tenant_id":"` + strings.ToUpper(someID) + `"}`,
 			EventRequest{EventType: "a", Payload: []byte(`7`), EndpointID: &id, ProjectID: &other, TenantID: &id}},
 		"null ids":     {`{"event_type":"a","payload":7,"endpoint_id":null,"project_id":null,"tenant_id":null}`, EventRequest{EventType: "a", Payload: []byte(`7`)}},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/beaconpost/beaconpost/pkg/batch"
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -104,18 +105,23 @@ func (a *Appender) flush(ctx context.Context, items []*entry) {
 		}
 		live = append(live, e)
 	}
-	// Tenants, and keys within a tenant, are written in one order everywhere: two flushes cannot deadlock over idempotency keys.
-	slices.SortStableFunc(live, func(x, y *entry) int {
+	inOrder(live)
+	a.commit(ctx, live)
+	a.metrics.flushed(len(items), time.Since(start))
+}
+
+// inOrder sorts entries. Tenants, and keys within a tenant, are written in one order everywhere: two flushes cannot deadlock over
+// idempotency keys.
+func inOrder(entries []*entry) {
+	slices.SortStableFunc(entries, func(x, y *entry) int {
 		if c := slices.Compare(x.submission.Tenant[:], y.submission.Tenant[:]); c != 0 {
 			return c
 		}
 		return cmp.Compare(x.submission.IdempotencyKey, y.submission.IdempotencyKey)
 	})
-	a.commit(ctx, live)
-	a.metrics.flushed(len(items), time.Since(start))
 }
 
-// commit settles all entries. They are sorted by tenant.
+// commit settles all entries. They are in order.
 func (a *Appender) commit(ctx context.Context, entries []*entry) {
 	var err error
 	for range staleRetries {
@@ -139,13 +145,22 @@ func (a *Appender) commit(ctx context.Context, entries []*entry) {
 func (a *Appender) isolate(ctx context.Context, entries []*entry, err error) {
 	if len(entries) == 1 || postgres.IsUnavailable(err) {
 		for _, e := range entries {
-			e.fail(err)
+			e.fail(noPartition(err))
 		}
 		return
 	}
 	middle := len(entries) / 2
 	a.commit(ctx, entries[:middle])
 	a.commit(ctx, entries[middle:])
+}
+
+// noPartition tells that a day has no partition yet, which is ours to mend and passes, from other errors.
+func noPartition(err error) error {
+	const checkViolation = "23514" // of no constraint when there is no partition for the row
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == checkViolation && pe.ConstraintName == "" {
+		return fault.Unavailable(err, time.Minute, "Events of this day cannot be stored yet. Nothing was stored; repeat the request.")
+	}
+	return err
 }
 
 // attempt tries to commit entries in one transaction and settles those whose outcome is known. It returns the others: with an
@@ -155,18 +170,18 @@ func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, err
 	if err := a.loadRoutes(ctx, groups); err != nil {
 		return entries, err
 	}
-	groups = a.route(groups)
+	groups, again := a.route(groups)
 	if len(groups) == 0 {
-		return nil, nil
+		return again, nil
 	}
 	if err := a.insert(ctx, groups); err != nil {
-		var all []*entry
+		all := again
 		for _, g := range groups {
 			all = append(all, g.entries...)
 		}
+		inOrder(all)
 		return all, err
 	}
-	var again []*entry
 	var replayed []*group
 	for _, g := range groups {
 		if !g.current {
@@ -179,13 +194,15 @@ func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, err
 		}
 	}
 	a.settleReplayed(ctx, replayed)
+	inOrder(again)
 	return again, nil
 }
 
-// route drops entries that have nowhere to go, after telling them why, and groups that are then empty.
-func (a *Appender) route(groups []*group) []*group {
+// route drops entries that have nowhere to go, after telling them why, and groups that are then empty. Cached routes may be too old to
+// refuse anything by, and no guard finds that out: such entries are given back for another attempt.
+func (a *Appender) route(groups []*group) (routed []*group, again []*entry) {
 	now := time.Now()
-	return slices.DeleteFunc(groups, func(g *group) bool {
+	routed = slices.DeleteFunc(groups, func(g *group) bool {
 		if g.routes.Version == noTenant {
 			for _, e := range g.entries {
 				e.fail(fault.Forbidden("unknown_tenant", "The credential is for a tenant that does not exist."))
@@ -194,13 +211,17 @@ func (a *Appender) route(groups []*group) []*group {
 		}
 		g.entries = slices.DeleteFunc(slices.Clone(g.entries), func(e *entry) bool {
 			deliveries, err := g.routes.Deliveries(e.submission, now)
-			if err != nil {
+			switch {
+			case err != nil && g.cached:
+				a.routes.Remove(g.tenant)
+				again = append(again, e)
+			case err != nil:
 				e.fail(err)
-				return true
 			}
 			e.deliveries = deliveries
-			return false
+			return err != nil
 		})
 		return len(g.entries) == 0
 	})
+	return routed, again
 }

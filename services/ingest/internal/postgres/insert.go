@@ -20,6 +20,7 @@ type group struct {
 	tenant  tenant.ID
 	entries []*entry
 	routes  *event.Routes
+	cached  bool // routes were not read for this attempt
 
 	current  bool               // after insert: the routes were still right, what could be inserted was
 	inserted map[uuid.UUID]bool // after insert: event ids
@@ -221,7 +222,7 @@ func (a *Appender) loadRoutes(ctx context.Context, groups []*group) error {
 	var missing []*group
 	for _, g := range groups {
 		if routes, ok := a.routes.Get(g.tenant); ok {
-			g.routes = routes
+			g.routes, g.cached = routes, true
 			continue
 		}
 		g.routes = &event.Routes{Version: noTenant, Projects: map[uuid.UUID]bool{}}
