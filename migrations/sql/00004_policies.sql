@@ -29,7 +29,7 @@ GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO beaconpost_api;
 GRANT SELECT, INSERT, UPDATE ON endpoints TO beaconpost_api;
 GRANT SELECT, INSERT, UPDATE (expires_at) ON endpoint_secrets TO beaconpost_api;
 GRANT SELECT, INSERT ON idempotency_keys, webhook_events TO beaconpost_api;
-GRANT SELECT, INSERT, UPDATE (status, next_attempt_at, completed_at, cancel_reason) ON deliveries TO beaconpost_api;
+GRANT SELECT, INSERT, UPDATE (status, next_attempt_at, claimed_until, completed_at, cancel_reason) ON deliveries TO beaconpost_api;
 GRANT SELECT ON delivery_attempts TO beaconpost_api;
 
 -- Ingest: whose key is this; the operator's tenants; keys too old to matter; secrets sealed again after a key rotation.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -148,6 +149,9 @@ func (a *API) admit(r *http.Request, scope auth.Scope) (context.Context, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
 	ctx := auth.WithPrincipal(r.Context(), principal)
 	notePrincipal(ctx, principal)
 	require := auth.RequireTenant
@@ -158,6 +162,23 @@ func (a *API) admit(r *http.Request, scope auth.Scope) (context.Context, error) 
 		return nil, err
 	}
 	return ctx, nil
+}
+
+// checkQuery refuses what would otherwise be dropped without a word: parameters that cannot be read and those given twice.
+func checkQuery(raw string) error {
+	if raw == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return fault.Malformed("malformed_query", "", "The query string cannot be read: "+err.Error()+".", nil)
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			return fault.Invalid("duplicate_parameter", name, "The query parameter is given more than once.")
+		}
+	}
+	return nil
 }
 
 // Principal gives the caller in a handler. It has the route's scope and, unless that is the operator's, a tenant.

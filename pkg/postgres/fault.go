@@ -30,7 +30,7 @@ func Fault(err error) error {
 		return err
 	}
 	if IsUnavailable(err) {
-		return fault.Unavailable(err, retryAfter, "The database is not reachable at the moment. Nothing was changed; repeat the request.")
+		return fault.Unavailable(err, retryAfter, "The database is not reachable at the moment. Repeat the request, with the same Idempotency-Key if it has one.")
 	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == characterNotInRepertoire {
 		f := fault.Invalid("invalid_text", "", "Text must not contain the character U+0000, which the database cannot store.")

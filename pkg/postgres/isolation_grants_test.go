@@ -52,7 +52,7 @@ PUBLIC: function beaconpost_touch_secret(): EXECUTE
 PUBLIC: function beaconpost_uuid_floor(timestamp with time zone): EXECUTE
 PUBLIC: schema public: USAGE
 beaconpost_api: api_keys: INSERT, SELECT, UPDATE (revoked_at)
-beaconpost_api: deliveries: INSERT, SELECT, UPDATE (cancel_reason, completed_at, next_attempt_at, status)
+beaconpost_api: deliveries: INSERT, SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
 beaconpost_api: delivery_attempts: SELECT
 beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE

@@ -161,10 +161,11 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	group.Every(cfg.Delivery.Interval, func(ctx context.Context) {
 		report, err := reconciler.Round(ctx, time.Now())
 		obs.republished.Add(float64(report.Published))
-		if err == nil {
+		if report.Counted {
 			obs.unaccounted.Set(float64(report.Unaccounted))
 			obs.oldest.Set(report.Oldest.Seconds())
-		} else if ctx.Err() == nil {
+		}
+		if err != nil && ctx.Err() == nil {
 			obs.Trouble("reconcile", err)
 		}
 	})

@@ -325,6 +325,44 @@ func TestCancel(t *testing.T) {
 	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "delivery_ended", "")
 }
 
+func TestCancelAndRetryWhileAnAttemptRunsRepeatNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_TIMEOUT=20s")
+	release := make(chan struct{})
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			<-release
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.send(endpointID, `{}`)
+	path := "/v1/deliveries/" + q.delivery.String()
+	require.Eventually(t, func() bool { return len(s.requests()) == 1 }, 10*time.Second, 5*time.Millisecond)
+	b.client.Do("POST", path+"/retry", nil).Want(202, nil) // due and being attempted: nothing to do
+	b.client.Do("POST", path+"/cancel", nil).Want(200, nil)
+	b.client.Do("POST", path+"/retry", nil).WantProblem(409, "attempt_in_progress", "")
+	close(release)
+	require.Eventually(t, func() bool { return b.attempts(q) == "1 500" }, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, "cancelled 1", b.query(`SELECT status || ' ' || attempts FROM deliveries WHERE id = $1`, q.delivery), "it stays cancelled, and the attempt counts")
+	b.client.Do("POST", path+"/retry", nil).Want(202, nil)
+	b.wait(q, "delivered")
+	require.Equal(t, "1 500\n2 200", b.attempts(q))
+	require.Len(t, s.requests(), 2)
+}
+
+func TestAnAttemptThatCannotBeStoredStillCounts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	b.exec(`ALTER TABLE delivery_attempts ADD CONSTRAINT refused CHECK (number < 1) NOT VALID`)
+	q := b.send(endpointID, `{}`)
+	b.wait(q, "delivered")
+	require.Empty(t, b.attempts(q))
+	require.Len(t, s.requests(), 1)
+}
+
 func TestARetryByHandDoesNotWaitForThePlannedTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t, "BEACONPOST_DELIVERY_RETRY_BASE=1h")

@@ -121,6 +121,7 @@ func TestPartitionsAreKeptAheadAndOldOnesDropped(t *testing.T) {
 	b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at)
 		SELECT $1, beaconpost_uuid_floor(now() - interval '39 days'), beaconpost_uuid_floor(now() - interval '39 days'), $2, 'infinity'`, b.tenant.UUID(), endpointID)
 	b.exec(`DROP TABLE deliveries_p` + time.Now().UTC().AddDate(0, 0, 7).Format("20060102"))
+	b.exec(`ANALYZE pg_class, pg_inherits`) // or the catalog looks smaller to the planner than it is
 	stop := b.start()
 	require.Eventually(t, func() bool { return days() == "10" }, 10*time.Second, 10*time.Millisecond, "nine days around today, and the old one with work")
 	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM deliveries`))

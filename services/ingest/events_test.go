@@ -227,6 +227,9 @@ func TestEventsAreListedNewestFirst(t *testing.T) {
 	c.Do("GET", "/v1/events?cursor=zzz", nil).WantProblem(422, "invalid_cursor", "cursor")
 	c.Do("GET", "/v1/events?limit=0", nil).WantProblem(422, "invalid_request", "limit")
 	c.Do("GET", "/v1/events?typo=1", nil).WantProblem(422, "invalid_request", "typo")
+	c.Do("GET", "/v1/events?limit=%zz", nil).WantProblem(400, "malformed_query", "")
+	c.Do("GET", "/v1/events?limit=1&limit=2", nil).WantProblem(422, "duplicate_parameter", "limit")
+	c.Do("GET", "/v1/events?event_type=%00", nil).WantProblem(422, "invalid_request", "event_type")
 	c.Do("GET", "/v1/events?created_after=yesterday", nil).WantProblem(422, "invalid_request", "created_after")
 	c.Do("GET", "/v1/events/"+uuid.NewString(), nil).WantProblem(404, "event_not_found", "")
 	c.Do("GET", "/v1/events/7", nil).WantProblem(422, "invalid_request", "id")
@@ -249,5 +252,7 @@ func TestCredentialsAndScopes(t *testing.T) {
 		b.client("").Do("GET", path, nil).Want(200, nil)
 	}
 	b.client("").Do("GET", "/v1/nothing", nil).WantProblem(404, "route_not_found", "")
-	b.client("").Do("DELETE", "/v1/events", nil).WantProblem(405, "method_not_allowed", "")
+	refused := b.client("").Do("DELETE", "/v1/events", nil)
+	refused.WantProblem(405, "method_not_allowed", "")
+	require.Equal(t, "GET, POST", refused.Header.Get("Allow"))
 }

@@ -39,5 +39,6 @@ func (s *system) routes(ready func(context.Context) error) http.Handler {
 		r.Handle(prefix+"/*", monitor)
 	}
 	r.NotFound(ingest.ServeHTTP)
+	r.MethodNotAllowed(ingest.ServeHTTP)
 	return r
 }

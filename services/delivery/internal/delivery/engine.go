@@ -40,6 +40,8 @@ type Store interface {
 	// cancelled meanwhile. An error means that nothing was recorded; temporary says that repeating may help.
 	Record(ctx context.Context, finished []Finished) (changed []bool, err error)
 	Temporary(err error) bool
+	// Advance is Record for a result whose attempt cannot be stored: only the delivery changes.
+	Advance(ctx context.Context, f Finished) (changed bool, err error)
 	// Unclaim gives up the claim of a job whose attempt was not made, so that nobody has to wait for its end.
 	Unclaim(ctx context.Context, job *Job) error
 }
@@ -133,7 +135,7 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 // Submit hands a ticket over and blocks while too many wait. When ctx or the engine ends first, the ticket is released. It must have returned
 // before Stop is called.
 func (e *Engine) Submit(ctx context.Context, t Ticket) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || e.intake.Err() != nil {
 		t.Release()
 		return
 	}
@@ -235,22 +237,27 @@ func (e *Engine) gather() (works []*work, ok bool) {
 	return works, true
 }
 
-// take adds a ticket that has a slot to works. A second message for a delivery that is worked on here is out of date by then: it ends at once.
+// take adds a ticket that has a slot to works. A second message for the attempt that is worked on here is out of date by then and ends at once;
+// one for the next attempt has to wait until this one is over.
 func (e *Engine) take(works []*work, t Ticket) []*work {
 	w := &work{ticket: t, ref: t.Request().Ref}
 	e.mu.Lock()
-	_, busy := e.active[w.ref]
-	if !busy {
+	busy := e.active[w.ref]
+	if busy == nil {
 		e.active[w.ref] = w
 	}
 	e.mu.Unlock()
-	if busy {
-		t.Done()
-		<-e.slots
-		e.observer.Discarded(1)
-		return works
+	if busy == nil {
+		return append(works, w)
 	}
-	return append(works, w)
+	if t.Request().Attempt > busy.ticket.Request().Attempt {
+		t.Release()
+	} else {
+		t.Done()
+		e.observer.Discarded(1)
+	}
+	<-e.slots
+	return works
 }
 
 // end ends a ticket and frees its slot.

@@ -38,6 +38,8 @@ func (s RetryState) MayRetry() (bool, error) {
 		return false, fault.Conflict("endpoint_disabled", "The endpoint of this delivery is disabled; enable it, and its pending deliveries become due.")
 	case s.Status == Delivered:
 		return false, fault.Conflict("delivery_ended", "The delivery was delivered already.")
+	case s.Status != Pending && s.Claimed:
+		return false, fault.Conflict("attempt_in_progress", "An attempt that began before the delivery was cancelled may still run; repeat the request in a minute.")
 	case s.Status == Pending && (s.Claimed || s.Planned && s.Due):
 		return false, nil // due or in progress: a second attempt beside it would be a duplicate
 	}

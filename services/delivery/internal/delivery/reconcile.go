@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"time"
 )
 
@@ -56,58 +58,76 @@ func NewReconciler(cfg ReconcilerConfig, store OverdueStore, broker Broker) *Rec
 // Report says what a round found.
 type Report struct {
 	Published   int
+	Counted     bool          // the two below are known
 	Unaccounted int           // left over
 	Oldest      time.Duration // for how long the oldest of those is due
 }
 
-// Round publishes what is overdue. While the broker is away it only counts: a lease without a message only delays.
-func (r *Reconciler) Round(ctx context.Context, now time.Time) (report Report, err error) {
-	before, err := r.bounds(ctx, now)
-	if err != nil {
-		return report, err
+// shardState is what a round knows of a shard.
+type shardState struct {
+	shard  int
+	before time.Time // due times before this are overdue and cannot have a message
+	asked  bool      // the broker could be asked
+	more   bool      // there may be more to publish
+}
+
+// Round publishes what is overdue. Every shard has its share of the round first, then those that have more take what is left, so that none waits
+// for another's backlog. While the broker is away it only counts: a lease without a message only delays. What could be done was done when
+// there is an error too.
+func (r *Reconciler) Round(ctx context.Context, now time.Time) (Report, error) {
+	var report Report
+	var errs []error
+	states, before := make([]*shardState, r.cfg.Shards), make([]time.Time, r.cfg.Shards)
+	for shard := range states {
+		state, err := r.look(ctx, shard, now)
+		states[shard], before[shard] = state, state.before
+		errs = append(errs, err)
 	}
-	for shard := 0; shard < r.cfg.Shards && r.broker.Connected(); shard++ {
-		n, err := r.shard(ctx, shard, before[shard], r.cfg.PerRound-report.Published)
-		report.Published += n
-		if err != nil {
-			return report, err
+	// Another order each time: what is left over goes to whoever comes first.
+	rand.Shuffle(len(states), func(i, j int) { states[i], states[j] = states[j], states[i] })
+	for _, share := range []int{max(r.cfg.PerRound/r.cfg.Shards, 1), r.cfg.PerRound} {
+		for _, state := range states {
+			n, err := r.publish(ctx, state, min(share, r.cfg.PerRound-report.Published))
+			report.Published += n
+			errs = append(errs, err)
 		}
 	}
+	var err error
 	report.Unaccounted, report.Oldest, err = r.store.Unaccounted(ctx, before)
-	return report, err
+	report.Counted = err == nil
+	return report, errors.Join(append(errs, err)...)
 }
 
-// bounds says for each shard which due times are overdue and cannot have a message.
-func (r *Reconciler) bounds(ctx context.Context, now time.Time) ([]time.Time, error) {
-	before := make([]time.Time, r.cfg.Shards)
-	for shard := range before {
-		before[shard] = now.Add(-r.cfg.Grace)
-		if !r.broker.Connected() {
-			continue
-		}
-		oldest, err := r.broker.Oldest(ctx, shard)
-		if err != nil {
-			return nil, err
-		}
-		if queued := oldest.Add(-publishDelay); !oldest.IsZero() && queued.Before(before[shard]) {
-			before[shard] = queued
-		}
-		if limit := now.Add(-queuedMost); before[shard].Before(limit) {
-			before[shard] = limit
-		}
+func (r *Reconciler) look(ctx context.Context, shard int, now time.Time) (*shardState, error) {
+	state := &shardState{shard: shard, before: now.Add(-r.cfg.Grace)}
+	if !r.broker.Connected() {
+		return state, nil
 	}
-	return before, nil
+	oldest, err := r.broker.Oldest(ctx, shard)
+	if err != nil {
+		return state, err
+	}
+	if queued := oldest.Add(-publishDelay); !oldest.IsZero() && queued.Before(state.before) {
+		state.before = queued
+	}
+	if limit := now.Add(-queuedMost); state.before.Before(limit) {
+		state.before = limit
+	}
+	state.asked, state.more = true, true
+	return state, nil
 }
 
-func (r *Reconciler) shard(ctx context.Context, shard int, before time.Time, most int) (published int, err error) {
-	for published < most && r.broker.Connected() {
+// publish publishes at most so many of a shard's overdue deliveries.
+func (r *Reconciler) publish(ctx context.Context, state *shardState, most int) (published int, err error) {
+	for published < most && state.asked && state.more && r.broker.Connected() {
 		limit := min(leaseBatch, most-published)
-		requests, err := r.store.Overdue(ctx, shard, before, limit)
+		requests, err := r.store.Overdue(ctx, state.shard, state.before, limit)
 		for _, request := range requests {
 			r.broker.Publish(request)
 		}
 		published += len(requests)
-		if err != nil || len(requests) < limit {
+		state.more = err == nil && len(requests) == limit
+		if err != nil {
 			return published, err
 		}
 	}

@@ -31,8 +31,8 @@ func (e *Engine) record(ctx context.Context, works []*work) {
 	}
 }
 
-// recordBare records a result that the database refuses without the texts that came from outside. If even that fails, the message is
-// left to the broker, which hands it out again after a while: the delivery is not lost, and the log has the reason.
+// recordBare records a result that the database refuses without the texts that came from outside. If even that fails, the delivery advances
+// without the attempt's row, so that it ends: repeating an attempt because it cannot be stored would go on for ever. The log has the reason.
 func (e *Engine) recordBare(ctx context.Context, w *work) {
 	bare := *w.Attempt
 	bare.Excerpt, bare.Detail = nil, "The result could not be stored in full."
@@ -42,11 +42,20 @@ func (e *Engine) recordBare(ctx context.Context, w *work) {
 		changed, err = e.store.Record(ctx, []Finished{w.Finished})
 		return err
 	})
-	if err != nil {
-		e.end(w, func() {})
+	if err == nil {
+		e.settle(w, changed[0])
 		return
 	}
-	e.settle(w, changed[0])
+	var advanced bool
+	err = e.persist(ctx.Done(), "advance without a record", func() (err error) {
+		advanced, err = e.store.Advance(ctx, w.Finished)
+		return err
+	})
+	if err != nil {
+		e.end(w, w.ticket.Release)
+		return
+	}
+	e.settle(w, advanced)
 }
 
 func (e *Engine) settle(w *work, changed bool) {

@@ -193,8 +193,10 @@ func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d de
 	return d, publish, err
 }
 
+// An attempt that runs without a claim may be under way if the delivery is due: the claim keeps a retry by hand from running beside it.
 const cancelDelivery = `
-UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now(), next_attempt_at = 'infinity'
+UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now(), next_attempt_at = 'infinity',
+    claimed_until = CASE WHEN next_attempt_at <= now() THEN greatest(claimed_until, now() + interval '1 minute') ELSE claimed_until END
 WHERE tenant_id = $1 AND id = $2 AND status = 'pending'`
 
 // Cancel ends a pending delivery of t. An attempt that runs meanwhile is recorded but changes nothing. Cancelling again changes nothing;

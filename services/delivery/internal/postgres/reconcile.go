@@ -74,10 +74,14 @@ const (
 	daysAhead        = 7
 	ensurePartitions = `SELECT beaconpost_ensure_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + $1::int)`
 	// Days with a pending delivery are found without a lock; dropPartitions looks again, with one, at the others.
+	// MATERIALIZED: the planner would try to_date on every name in the catalog.
 	selectKept = `
-SELECT day::text FROM (
-    SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'deliveries'::regclass
-) days
+WITH partitions AS MATERIALIZED (
+    SELECT right(c.relname, 8) AS suffix FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'deliveries'::regclass
+), days AS MATERIALIZED (
+    SELECT to_date(suffix, 'YYYYMMDD') AS day FROM partitions
+)
+SELECT day::text FROM days
 WHERE day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date AND EXISTS (
     SELECT FROM deliveries WHERE status = 'pending'
         AND id >= beaconpost_uuid_floor(day::timestamp AT TIME ZONE 'UTC') AND id < beaconpost_uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'))`

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
@@ -16,25 +17,39 @@ const insertAttempts = `
 INSERT INTO delivery_attempts (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, error_class, error_detail, response_excerpt, response_truncated, trace_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::timestamptz[], $6::bigint[], $7::int[], $8::text[], $9::text[], $10::bytea[], $11::bool[], $12::text[])`
 
-// A delivery that was cancelled, or whose attempt was recorded already, does not change. One that was parked while the attempt ran stays so.
+// A delivery whose attempt was recorded already does not change. One that was cancelled while the attempt ran stays cancelled and only counts it;
+// one that was parked stays so.
 const updateDeliveries = `
 UPDATE deliveries d SET
-    attempts = r.number, status = r.status, claimed_until = NULL, last_status = r.last_status, last_error = r.last_error,
-    next_attempt_at = CASE WHEN r.status = 'pending' AND isfinite(d.next_attempt_at) THEN r.next_attempt_at ELSE 'infinity' END,
-    completed_at = CASE WHEN r.status <> 'pending' THEN now() END
+    attempts = r.number, claimed_until = NULL, last_status = r.last_status, last_error = r.last_error,
+    status = CASE WHEN d.status = 'pending' THEN r.status ELSE d.status END,
+    next_attempt_at = CASE WHEN d.status = 'pending' AND r.status = 'pending' AND isfinite(d.next_attempt_at) THEN r.next_attempt_at ELSE 'infinity' END,
+    completed_at = CASE WHEN d.status <> 'pending' THEN d.completed_at WHEN r.status <> 'pending' THEN now() END
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::int[], $7::text[])
     AS r (tenant_id, id, number, status, next_attempt_at, last_status, last_error)
-WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.id BETWEEN $8 AND $9 AND d.status = 'pending' AND d.attempts = r.number - 1
-RETURNING d.tenant_id, d.id`
+WHERE d.tenant_id = r.tenant_id AND d.id = r.id AND d.id BETWEEN $8 AND $9 AND d.status IN ('pending', 'cancelled') AND d.attempts = r.number - 1
+RETURNING d.tenant_id, d.id, d.status <> 'cancelled'`
 
 // Record implements delivery.Store: one transaction, one round trip.
 func (s *Store) Record(ctx context.Context, finished []delivery.Finished) ([]bool, error) {
+	return s.record(ctx, finished, true)
+}
+
+// Advance implements delivery.Store.
+func (s *Store) Advance(ctx context.Context, f delivery.Finished) (bool, error) {
+	changed, err := s.record(ctx, []delivery.Finished{f}, false)
+	return err == nil && changed[0], err
+}
+
+func (s *Store) record(ctx context.Context, finished []delivery.Finished, attempts bool) ([]bool, error) {
 	var moved map[delivery.Ref]bool
 	p := &postgres.Pipeline{}
 	p.RoleForBatch(postgres.RoleDelivery)
-	p.Queue(insertAttempts, nil, attemptArgs(finished)...)
+	if attempts {
+		p.Queue(insertAttempts, nil, attemptArgs(finished)...)
+	}
 	p.Queue(updateDeliveries, func(rows pgx.Rows) (err error) {
-		moved, err = collectRefs(rows)
+		moved, err = collectMoved(rows)
 		return err
 	}, outcomeArgs(finished)...)
 	if err := s.db.Run(ctx, p); err != nil {
@@ -45,6 +60,19 @@ func (s *Store) Record(ctx context.Context, finished []delivery.Finished) ([]boo
 		changed[i] = moved[f.Job.Ref]
 	}
 	return changed, nil
+}
+
+func collectMoved(rows pgx.Rows) (map[delivery.Ref]bool, error) {
+	moved := map[delivery.Ref]bool{}
+	for rows.Next() {
+		var t, id uuid.UUID
+		var was bool
+		if err := rows.Scan(&t, &id, &was); err != nil {
+			return nil, err
+		}
+		moved[delivery.Ref{Tenant: tenant.ID(t), ID: id}] = was
+	}
+	return moved, rows.Err()
 }
 
 func attemptArgs(finished []delivery.Finished) []any {

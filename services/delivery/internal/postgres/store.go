@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/rs/zerolog"
 
@@ -254,17 +253,4 @@ func bounds(ids []uuid.UUID) (low, high uuid.UUID) {
 		low, high = earlier(low, id), later(high, id)
 	}
 	return low, high
-}
-
-func collectRefs(rows pgx.Rows) (map[delivery.Ref]bool, error) {
-	defer rows.Close()
-	set := map[delivery.Ref]bool{}
-	for rows.Next() {
-		var t, id uuid.UUID
-		if err := rows.Scan(&t, &id); err != nil {
-			return nil, err
-		}
-		set[delivery.Ref{Tenant: tenant.ID(t), ID: id}] = true
-	}
-	return set, rows.Err()
 }

@@ -101,7 +101,7 @@ UPDATE endpoints SET url = @url, description = @description, event_types = @even
 WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at`
 	parkDeliveries = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
 	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them, whatever the broker holds.
-	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'`
+	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity' AND beaconpost_shard(tenant_id) = beaconpost_shard($1)`
 )
 
 // Update changes an endpoint by change, which sees the present state and may refuse. Disabling parks the pending deliveries,
@@ -137,7 +137,7 @@ const (
 	deleteEndpoint   = `UPDATE endpoints SET deleted_at = now() WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 	cancelDeliveries = `
 UPDATE deliveries SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now(), next_attempt_at = 'infinity'
-WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
+WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND beaconpost_shard(tenant_id) = beaconpost_shard($1)`
 )
 
 // Delete removes an endpoint, cancels its pending deliveries and says how many they were.

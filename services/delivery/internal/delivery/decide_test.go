@@ -1,0 +1,90 @@
+package delivery_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/backoff"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+)
+
+// Every result an attempt can have, while attempts are left, with the last one, and beyond it (a retry by hand).
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.FixedZone("", 3600))
+	policy := backoff.Policy{Schedule: []time.Duration{5 * time.Second, time.Minute}, Jitter: backoff.NoJitter} // three attempts
+	due := map[int]time.Time{
+		1: time.Date(2026, 11, 23, 11, 0, 5, 123456000, time.UTC),
+		2: time.Date(2026, 11, 23, 11, 1, 0, 123456000, time.UTC),
+	}
+	type result struct {
+		status int
+		class  delivery.ErrorClass
+	}
+	var results []result
+	for status := 100; status <= 599; status++ {
+		results = append(results, result{status, ""})
+		for _, class := range delivery.Classes() {
+			results = append(results, result{status, class}) // the answer began well and its body did not end
+		}
+	}
+	for _, class := range delivery.Classes() {
+		results = append(results, result{0, class})
+	}
+	require.Len(t, results, 500*9+8)
+	delivered := 0
+	for _, r := range results {
+		name := fmt.Sprintf("%d %s", r.status, r.class)
+		for number := 1; number <= 5; number++ {
+			a := &delivery.Attempt{Number: number, StatusCode: r.status, Class: r.class}
+			got := delivery.Decide(a, policy, now, nil)
+			switch {
+			case r.class == "" && r.status/100 == 2:
+				delivered++
+				require.True(t, a.Succeeded(), name)
+				require.Equal(t, delivery.Outcome{Status: delivery.Delivered}, got, name)
+			case number < 3:
+				require.False(t, a.Succeeded(), name)
+				require.Equal(t, delivery.Outcome{Status: delivery.Pending, Next: due[number]}, got, name)
+			default:
+				require.Equal(t, delivery.Outcome{Status: delivery.Exhausted}, got, name)
+			}
+		}
+	}
+	require.Equal(t, 100*5, delivered)
+}
+
+func TestARetryIsPlannedWithJitterInWholeMicroseconds(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 999, time.UTC)
+	failed := &delivery.Attempt{Number: 1, StatusCode: 500}
+	policy := backoff.Policy{Base: time.Second, Jitter: 0.2} // 2 s ± 20 %
+	for rnd, want := range map[float64]time.Duration{0: 1600 * time.Millisecond, 0.5: 2 * time.Second, 0.999999: 2399 * time.Millisecond} {
+		got := delivery.Decide(failed, policy, now, func() float64 { return rnd })
+		require.Equal(t, delivery.Pending, got.Status)
+		require.WithinDuration(t, now.Add(want), got.Next, 2*time.Millisecond)
+		require.Zero(t, got.Next.Nanosecond()%1000, "Postgres keeps no more, and the message must say the same")
+	}
+}
+
+func TestOneAttemptOnly(t *testing.T) {
+	t.Parallel()
+	got := delivery.Decide(&delivery.Attempt{Number: 1, Class: delivery.ClassDNS}, backoff.Policy{MaxAttempts: 1}, time.Now(), nil)
+	require.Equal(t, delivery.Outcome{Status: delivery.Exhausted}, got)
+}
+
+func TestSecretsEnd(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	current, old, ended := newSecret(), newSecret(), newSecret()
+	target := &delivery.Target{Secrets: []delivery.Secret{{Value: current}, {Value: old, ExpiresAt: at.Add(1)}, {Value: ended, ExpiresAt: at}}}
+	got := target.SecretsAt(at)
+	require.Len(t, got, 2)
+	require.Equal(t, current.Reveal(), got[0].Reveal())
+	require.Equal(t, old.Reveal(), got[1].Reveal())
+	require.Len(t, target.SecretsAt(at.Add(time.Hour)), 1)
+	require.Empty(t, (&delivery.Target{}).SecretsAt(at))
+}
