@@ -13,7 +13,7 @@ import (
 
 const (
 	producers = 8
-	settling  = 90 * time.Second // AckWait is 60 s
+	settling  = 150 * time.Second // AckWait is 60 s, and machines are shared
 )
 
 // withReplicas runs a fault test with one and with two replicas of delivery.

@@ -122,6 +122,7 @@ func TestMayRetry(t *testing.T) {
 		"parked, endpoint enabled": {delivery.RetryState{Status: delivery.Pending}, true, ""},
 		"due":                      {delivery.RetryState{Status: delivery.Pending, Planned: true, Due: true}, false, ""},
 		"in progress":              {delivery.RetryState{Status: delivery.Pending, Planned: true, Claimed: true}, false, ""},
+		"cancelled, still running": {delivery.RetryState{Status: delivery.Cancelled, Claimed: true}, false, "attempt_in_progress"},
 		"delivered":                {delivery.RetryState{Status: delivery.Delivered}, false, "delivery_ended"},
 		"endpoint disabled":        {delivery.RetryState{Status: delivery.Exhausted, Disabled: true}, false, "endpoint_disabled"},
 		"endpoint deleted":         {delivery.RetryState{Status: delivery.Cancelled, Deleted: true, Disabled: true}, false, "endpoint_deleted"},

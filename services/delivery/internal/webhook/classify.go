@@ -44,10 +44,19 @@ func classify(err error) (delivery.ErrorClass, string) {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return delivery.ClassConnect, "The endpoint refused the connection or could not be reached."
 	}
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if isReset(err) {
 		return delivery.ClassReset, "The endpoint closed the connection before its answer was complete."
 	}
 	return delivery.ClassProtocol, "The endpoint's answer was not valid HTTP."
+}
+
+func isReset(err error) bool {
+	// The last is said to whoever still writes when net/http has found the other side gone.
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	text := err.Error() // net/http shows no types for HTTP/2: a stream or the connection ended by the other side
+	return strings.Contains(text, "; received from peer") || strings.Contains(text, "http2: server sent GOAWAY")
 }
 
 func isTimeout(err error) bool {

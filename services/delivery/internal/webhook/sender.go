@@ -126,6 +126,9 @@ func (s *Sender) exchange(ctx context.Context, job *delivery.Job, attempt *deliv
 	}
 	defer resp.Body.Close()
 	attempt.StatusCode = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil // its body is the connection itself, which no deadline of ours bounds any more
+	}
 	return readExcerpt(resp.Body, attempt)
 }
 
