@@ -12,14 +12,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
-	"go.uber.org/goleak"
 
 	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newSender(t *testing.T, cfg Config) *Sender {
 	t.Helper()
