@@ -20,6 +20,9 @@ type Service interface {
 	Stop(ctx context.Context) error
 }
 
+// requestLimit bounds what requests in flight may take of a stop; none is meant to take that long, and the drain after it needs its time.
+const requestLimit = 10 * time.Second
+
 // Host serves s on two addresses until ctx ends, then stops it in order: readiness off, requests finished, work drained, connections
 // closed, admin port last.
 func Host(ctx context.Context, s Service, listen, adminListen string, grace time.Duration) error {
@@ -33,7 +36,7 @@ func Host(ctx context.Context, s Service, listen, adminListen string, grace time
 	}
 	<-ctx.Done()
 	s.Drain()
-	return errors.Join(stop(ctx, grace, public.Stop), stop(ctx, grace, s.Stop), stop(ctx, time.Second, admin.Stop))
+	return errors.Join(stop(ctx, min(grace, requestLimit), public.Stop), stop(ctx, grace, s.Stop), stop(ctx, time.Second, admin.Stop))
 }
 
 // stop runs one step although ctx has ended.
