@@ -51,7 +51,7 @@ func TestGitHubsPayloadsArriveIdenticalAndVerified(t *testing.T) {
 	sent := map[string]example{}
 	for i, ex := range examples(t) {
 		body := append([]byte(`{"event_type":"`+ex.eventType+`","payload":`), ex.payload...)
-		status, answer, err := s.post(t.Context(), s.apiKey, "POST", "/v1/events", append(body, '}'), fmt.Sprint("example-", i))
+		status, answer, err := s.Post(t.Context(), s.APIKey, "POST", "/v1/events", append(body, '}'), fmt.Sprint("example-", i))
 		require.NoError(t, err)
 		require.Equalf(t, http.StatusAccepted, status, "%s: %s", ex.eventType, answer)
 		var accepted struct{ ID string }

@@ -32,11 +32,11 @@ func withReplicas(t *testing.T, test func(t *testing.T, s *system), extra ...str
 func TestIngestDiesBetweenCommitAndPublish(t *testing.T) {
 	withReplicas(t, func(t *testing.T, s *system) {
 		e := s.receive(nil, nil)
-		s.nats.terminate()
+		s.terminate(s.NATS)
 		load := s.produce(producers)
 		load.atLeast(200)
 		load.finish()
-		s.ingest.kill()
+		s.Ingest.Kill()
 		require.Zero(t, e.received())
 		s.startNATS()
 		s.startIngest()
@@ -52,7 +52,7 @@ func TestIngestIsKilledUnderLoad(t *testing.T) {
 		load := s.produce(producers)
 		for range 3 {
 			load.atLeast(300)
-			s.ingest.kill()
+			s.Ingest.Kill()
 			s.startIngest()
 		}
 		load.atLeast(100)
@@ -76,8 +76,8 @@ func TestDeliveryDiesBetweenAnswerAndRecord(t *testing.T) {
 		s.stopPostgres()
 		close(hold) // every endpoint answers now
 		require.Eventually(t, func() bool { return s.trouble("record") }, 20*time.Second, 20*time.Millisecond, "no record was tried")
-		for _, p := range s.deliveries {
-			p.kill()
+		for _, p := range s.Deliveries {
+			p.Kill()
 		}
 		s.startPostgres()
 		s.startDelivery()
@@ -92,8 +92,8 @@ func TestDeliveryDiesBetweenAnswerAndRecord(t *testing.T) {
 
 // trouble says whether a delivery replica has failed at doing something.
 func (s *system) trouble(doing string) bool {
-	for _, p := range s.deliveries {
-		if strings.Contains(p.metrics(), `beaconpost_delivery_trouble_total{doing="`+doing+`"}`) {
+	for _, p := range s.Deliveries {
+		if strings.Contains(s.metrics(p), `beaconpost_delivery_trouble_total{doing="`+doing+`"}`) {
 			return true
 		}
 	}
@@ -107,8 +107,8 @@ func TestDeliveryIsKilledUnderLoad(t *testing.T) {
 		load := s.produce(producers)
 		for range kills {
 			load.atLeast(300)
-			s.deliveries[0].kill()
-			s.deliveries[0] = s.service("delivery", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+			s.Deliveries[0].Kill()
+			s.replaceDelivery()
 		}
 		load.atLeast(100)
 		load.finish()
@@ -123,7 +123,7 @@ func TestTheBrokerIsStoppedUnderLoad(t *testing.T) {
 		e := s.receive(nil, nil)
 		load := s.produce(producers)
 		load.atLeast(300)
-		s.nats.kill()
+		s.NATS.Kill()
 		load.atLeast(300) // still 202
 		s.startNATS()
 		load.atLeast(300)
@@ -139,8 +139,8 @@ func TestTheBrokersDirectoryIsWipedUnderLoad(t *testing.T) {
 		e := s.receive(failFirst(3), nil)
 		load := s.produce(producers)
 		load.atLeast(500)
-		s.nats.kill()
-		require.NoError(t, os.RemoveAll(s.natsDir()))
+		s.NATS.Kill()
+		require.NoError(t, os.RemoveAll(s.NATSDir()))
 		load.atLeast(300)
 		s.startNATS()
 		load.atLeast(300)
@@ -174,8 +174,8 @@ func TestDeliveryIsReplacedUnderLoad(t *testing.T) {
 		load := s.produce(producers)
 		for range 2 {
 			load.atLeast(200)
-			s.deliveries[0].terminate()
-			s.deliveries[0] = s.service("delivery", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+			s.terminate(s.Deliveries[0])
+			s.replaceDelivery()
 		}
 		load.atLeast(100)
 		load.finish()

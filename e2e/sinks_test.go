@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"context"
-	"io"
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -51,27 +48,7 @@ func (tr *traffic) checkArrived(t *testing.T, e *endpoint) {
 	require.Equal(t, tr.s.query(`SELECT count(*)::text FROM delivery_attempts`), itoa(requests))
 }
 
-// metrics reads a service's admin port; "" if it does not answer.
-func (p *process) metrics() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
-	if err != nil {
-		return ""
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return ""
-	}
-	return string(body)
-}
-
 // unaccounted reads the gauge of the first replica.
 func (s *system) unaccounted() string {
-	return gauge(s.deliveries[0].metrics(), "beaconpost_deliveries_unaccounted")
+	return gauge(s.metrics(s.Deliveries[0]), "beaconpost_deliveries_unaccounted")
 }

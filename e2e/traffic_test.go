@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,36 +15,6 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 )
-
-// call sends a request that must succeed.
-func (s *system) call(token, method, path string, body, into any) {
-	s.t.Helper()
-	raw, err := json.Marshal(body)
-	require.NoError(s.t, err)
-	status, answer, err := s.post(context.Background(), token, method, path, raw, "")
-	require.NoError(s.t, err)
-	require.Truef(s.t, status/100 == 2, "%s %s: %d %s", method, path, status, answer)
-	require.NoError(s.t, json.Unmarshal(answer, into))
-}
-
-func (s *system) post(ctx context.Context, token, method, path string, body []byte, key string) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.apiURL+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
-}
 
 // endpoint is a receiver and what it got.
 type endpoint struct {
@@ -83,7 +52,7 @@ func (s *system) receive(answer http.HandlerFunc, settings map[string]any) *endp
 		body[k] = v
 	}
 	var created struct{ ID, Secret string }
-	s.call(s.apiKey, "POST", "/v1/endpoints", body, &created)
+	s.call(s.APIKey, "POST", "/v1/endpoints", body, &created)
 	e.id, e.secret = created.ID, created.Secret
 	close(ready)
 	return e
@@ -138,7 +107,7 @@ func (tr *traffic) send(key string) {
 	body := []byte(`{"event_type":"order.paid","payload":{"key":"` + key + `"}}`)
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		status, answer, err := tr.s.post(ctx, tr.s.apiKey, "POST", "/v1/events", body, key)
+		status, answer, err := tr.s.Post(ctx, tr.s.APIKey, "POST", "/v1/events", body, key)
 		cancel()
 		var got struct{ ID string }
 		if err == nil && status == http.StatusAccepted && json.Unmarshal(answer, &got) == nil {

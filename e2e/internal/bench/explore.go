@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/stack"
+)
+
+// Explore runs one load and prints what it cost, for who works on the speed of the path.
+func Explore(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("explore", flag.ContinueOnError)
+	load := Load{}
+	flags.IntVar(&load.Connections, "connections", 64, "")
+	flags.IntVar(&load.PayloadSize, "payload", 1024, "")
+	flags.Float64Var(&load.Rate, "rate", 0, "")
+	flags.DurationVar(&load.Duration, "duration", 10*time.Second, "")
+	flags.Int64Var(&load.Window, "window", 0, "")
+	replicas := flags.Int("replicas", 1, "")
+	profiles := flags.String("profiles", "", "folder for CPU profiles of the services")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	r, err := startRig(ctx, ".", *replicas, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	load.SinkCount = r.sinkURL("/_/count")
+	warm := load
+	warm.Duration, warm.Rate = 3*time.Second, 0
+	if _, err := r.measure(ctx, "warm up", warm); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	if *profiles != "" {
+		for name, p := range map[string]*stack.Process{"ingest": r.Ingest, "delivery": r.Deliveries[0]} {
+			wg.Go(func() {
+				body, err := stack.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Admin, int(load.Duration.Seconds())))
+				if err == nil {
+					err = os.WriteFile(filepath.Join(*profiles, name+".pprof"), body, 0o600)
+				}
+				if err != nil {
+					r.say("profile of %s: %v", name, err)
+				}
+			})
+		}
+	}
+	p, err := r.measure(ctx, "load", load)
+	if err != nil {
+		return err
+	}
+	wg.Wait()
+	p.print()
+	lost, duplicates, unknown, err := r.audit(ctx)
+	fmt.Printf("lost %d, duplicates %d, unknown %d\n", lost, duplicates, unknown)
+	return err
+}
+
+func (p *pass) print() {
+	fmt.Printf("accepted %.0f/s, delivered %.0f/s, refused %v, backlog %v\n", p.perSecond(), p.deliveredPerSecond(), p.Refused, p.backlogs)
+	fmt.Printf("accept p50 %v p99 %v max %v; end to end p50 %v p99 %v max %v\n", p.Accept.P50, p.Accept.P99, p.Accept.Max, p.sink.EndToEnd.P50, p.sink.EndToEnd.P99, p.sink.EndToEnd.Max)
+	var names []string
+	for name := range p.cpu {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var total time.Duration
+	for _, name := range names {
+		total += p.cpu[name]
+		fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores  %4d MiB\n", name, us(p.cpu[name], p.Accepted), p.cpu[name].Seconds()/p.Elapsed.Seconds(), p.memory[name]>>20)
+	}
+	fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores; ours %d MiB; WAL %d B/event, JetStream %d B/event\n", "all", us(total, p.Accepted), total.Seconds()/p.Elapsed.Seconds(), p.ours>>20, p.wal/p.Accepted, p.nats/p.Accepted)
+}
+
+func us(d time.Duration, n int64) float64 { return float64(d.Microseconds()) / float64(n) }

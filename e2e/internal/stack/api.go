@@ -1,0 +1,86 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+)
+
+// Build compiles the programs into dir. root is the repository.
+func Build(ctx context.Context, root, dir string) (Binaries, error) {
+	bin := Binaries{dir + "/beaconpost", dir + "/nats-server"}
+	if err := Command(ctx, root+"/services/beaconpost", "go", "build", "-o", bin.Beaconpost, "./cmd/beaconpost"); err != nil {
+		return bin, err
+	}
+	return bin, Command(ctx, root+"/e2e", "go", "build", "-o", bin.NATSServer, "github.com/nats-io/nats-server/v2")
+}
+
+// OperatorToken mints a credential that may create tenants.
+func (s *Stack) OperatorToken() (string, error) {
+	key, err := auth.LoadOrCreateLocalKey(s.keyFile)
+	if err != nil {
+		return "", err
+	}
+	return auth.Mint(key, auth.Claims{Scopes: auth.Scopes{auth.ScopeOperator}, Subject: issuer, TTL: 4 * time.Hour, Issuer: issuer, Audience: "beaconpost"})
+}
+
+func (s *Stack) firstTenant(ctx context.Context) error {
+	token, err := s.OperatorToken()
+	if err != nil {
+		return err
+	}
+	s.Tenant, s.APIKey, err = s.CreateTenant(ctx, token, "acme")
+	return err
+}
+
+// CreateTenant makes a tenant and gives its id and its first API key.
+func (s *Stack) CreateTenant(ctx context.Context, token, name string) (id, apiKey string, err error) {
+	var created struct {
+		ID     string `json:"id"`
+		APIKey string `json:"api_key"`
+	}
+	err = s.Call(ctx, token, http.MethodPost, "/v1/tenants", map[string]string{"name": name}, &created)
+	return created.ID, created.APIKey, err
+}
+
+// Call sends a request that must succeed.
+func (s *Stack) Call(ctx context.Context, token, method, path string, body, into any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	status, answer, err := s.Post(ctx, token, method, path, raw, "")
+	if err != nil {
+		return err
+	}
+	if status/100 != 2 {
+		return fmt.Errorf("%s %s: %d %s", method, path, status, answer)
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// Post sends a request and gives what was answered. key is its Idempotency-Key, "" for none.
+func (s *Stack) Post(ctx context.Context, token, method, path string, body []byte, key string) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.APIURL+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}

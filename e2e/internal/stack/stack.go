@@ -1,0 +1,227 @@
+// Package stack runs Beaconpost as it is run for real: Postgres with fsync on, nats-server, ingest, delivery, each a process that may be
+// killed and started again. The end-to-end tests and the benchmark stand on it.
+//
+// It owns the processes, their ports and their configuration. It knows nothing of load, sinks or what a run proves.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+	"github.com/beaconpost/beaconpost/pkg/postgres/pgcluster"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+)
+
+const (
+	database   = "beaconpost"
+	issuer     = "e2e"
+	startLimit = 30 * time.Second
+)
+
+// Binaries are the programs that a stack runs.
+type Binaries struct{ Beaconpost, NATSServer string }
+
+// Config describes a stack.
+type Config struct {
+	Dir         string // for everything that the processes write; owned by the stack
+	Binaries    Binaries
+	Environ     []string          // variables of the services, over the defaults of this package
+	Settings    map[string]string // of Postgres
+	DiscardLogs bool              // of the processes: they are formatted and thrown away
+}
+
+// Stack is a running system. Its methods are not safe for concurrent use, except Query and the calls of the API.
+type Stack struct {
+	Postgres   *pgcluster.Cluster
+	NATS       *Process
+	Ingest     *Process
+	Deliveries []*Process
+	Monitor    *Process // nil unless started
+
+	APIURL string // of ingest
+	Tenant string // a first tenant
+	APIKey string // its key, which may do everything in the tenant
+
+	cfg      Config
+	natsPort int
+	keyFile  string
+	environ  []string
+}
+
+// Start brings Postgres, nats-server, ingest and a first tenant up. Stop it, also after an error if the stack is not nil.
+func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	s := &Stack{cfg: cfg}
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"choose ports", s.choosePorts}, {"start postgres", s.StartPostgres}, {"configure", s.configure},
+		{"start nats-server", s.StartNATS}, {"start ingest", s.StartIngest}, {"create tenant", s.firstTenant},
+	} {
+		if err := step.run(ctx); err != nil {
+			return s, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Stack) choosePorts(ctx context.Context) (err error) {
+	if s.natsPort, err = FreePort(ctx); err != nil {
+		return err
+	}
+	port, err := FreePort(ctx)
+	s.APIURL = fmt.Sprintf("http://127.0.0.1:%d", port)
+	return err
+}
+
+func (s *Stack) configure(ctx context.Context) error {
+	_, appURL, err := pgcluster.Bootstrap(ctx, s.Postgres.URL(pgcluster.Superuser, "postgres"), database, func(ctx context.Context, url string) error {
+		return Command(ctx, ".", s.cfg.Binaries.Beaconpost, "migrate", "up", "--database-url", url)
+	})
+	if err != nil {
+		return fmt.Errorf("prepare database: %w", err)
+	}
+	s.keyFile = filepath.Join(s.cfg.Dir, "local.jwk")
+	if _, err := auth.LoadOrCreateLocalKey(s.keyFile); err != nil {
+		return err
+	}
+	keys, err := secretbox.GenerateKey(issuer)
+	if err != nil {
+		return err
+	}
+	s.environ = append(append(os.Environ(),
+		"BEACONPOST_DATABASE_URL="+appURL,
+		"BEACONPOST_NATS_URL="+s.NATSURL(),
+		"BEACONPOST_SECRETS_KEYS="+keys,
+		"BEACONPOST_AUTH_JWKS="+auth.PublicPath(s.keyFile),
+		"BEACONPOST_AUTH_ISSUER="+issuer, "BEACONPOST_AUTH_AUDIENCE=beaconpost",
+		"BEACONPOST_NETWORK_ALLOW_LOOPBACK=true",
+		"BEACONPOST_LOG_LEVEL=warn",
+	), s.cfg.Environ...)
+	return nil
+}
+
+// NATSURL is where the broker listens.
+func (s *Stack) NATSURL() string { return "nats://127.0.0.1:" + strconv.Itoa(s.natsPort) }
+
+// NATSDir is where the broker keeps its streams.
+func (s *Stack) NATSDir() string { return filepath.Join(s.cfg.Dir, "nats") }
+
+// DatabaseURL is the database for its superuser, past row-level security.
+func (s *Stack) DatabaseURL() string { return s.Postgres.URL(pgcluster.Superuser, database) }
+
+// StartPostgres starts the database server, for the first time or again.
+func (s *Stack) StartPostgres(ctx context.Context) (err error) {
+	s.Postgres, err = pgcluster.Start(ctx, pgcluster.Config{Dir: filepath.Join(s.cfg.Dir, "postgres"), Settings: s.cfg.Settings})
+	return err
+}
+
+// StopPostgres stops it in an orderly way.
+func (s *Stack) StopPostgres() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return s.Postgres.Stop(ctx)
+}
+
+// StartNATS starts the broker, for the first time or again.
+func (s *Stack) StartNATS(ctx context.Context) (err error) {
+	s.NATS, err = s.spawn("nats-server", s.cfg.Binaries.NATSServer, os.Environ(), "-js", "-a", "127.0.0.1", "-p", strconv.Itoa(s.natsPort), "-sd", s.NATSDir())
+	if err != nil {
+		return err
+	}
+	return s.NATS.await(ctx, func() bool {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(s.natsPort))
+		return err == nil && conn.Close() == nil
+	})
+}
+
+// StartIngest starts ingest, for the first time or again, on the same port.
+func (s *Stack) StartIngest(ctx context.Context) (err error) {
+	s.Ingest, err = s.service(ctx, "ingest", s.APIURL[len("http://"):])
+	return err
+}
+
+// StartDelivery starts one more replica of delivery.
+func (s *Stack) StartDelivery(ctx context.Context) error {
+	p, err := s.serviceAnywhere(ctx, "delivery")
+	if err == nil {
+		s.Deliveries = append(s.Deliveries, p)
+	}
+	return err
+}
+
+// ReplaceDelivery starts a replica in the place of the nth, which has ended.
+func (s *Stack) ReplaceDelivery(ctx context.Context, n int) (err error) {
+	s.Deliveries[n], err = s.serviceAnywhere(ctx, "delivery")
+	return err
+}
+
+// StartMonitor starts monitor.
+func (s *Stack) StartMonitor(ctx context.Context) (err error) {
+	s.Monitor, err = s.serviceAnywhere(ctx, "monitor")
+	return err
+}
+
+// Stop ends everything that still runs, in an orderly way.
+func (s *Stack) Stop() error {
+	var errs []error
+	for _, p := range append(append([]*Process{}, s.Deliveries...), s.Monitor, s.Ingest, s.NATS) {
+		if p != nil {
+			errs = append(errs, p.Terminate())
+		}
+	}
+	if s.Postgres != nil {
+		errs = append(errs, s.StopPostgres())
+	}
+	return errors.Join(errs...)
+}
+
+// Query asks the database, past row-level security, for one value as text.
+func (s *Stack) Query(ctx context.Context, sql string, args ...any) (string, error) {
+	conn, err := pgx.Connect(ctx, s.DatabaseURL())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read
+	var value string
+	err = conn.QueryRow(ctx, sql, args...).Scan(&value)
+	return value, err
+}
+
+// Logs gives the ends of all logs by file name.
+func (s *Stack) Logs() map[string]string {
+	ends := map[string]string{}
+	files, err := filepath.Glob(filepath.Join(s.cfg.Dir, "*.log"))
+	if err != nil {
+		return nil
+	}
+	for _, file := range files {
+		if body, err := os.ReadFile(file); err == nil {
+			ends[filepath.Base(file)] = string(body[max(0, len(body)-4000):])
+		}
+	}
+	return ends
+}
+
+// FreePort gives a TCP port of loopback that nobody listens on.
+func FreePort(ctx context.Context) (int, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
+}
