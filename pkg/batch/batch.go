@@ -3,8 +3,8 @@
 // It owns the queue, the flushers and their orderly end. It does not own what a flush does, nor how a caller learns the
 // fate of its item: an item carries its own answer (a channel, a callback), and flush settles it.
 //
-// There is no timer. A flusher takes what is queued and flushes it; what arrives meanwhile is the next batch. So a lone
-// item is flushed at once, and the batches grow with the load.
+// There is no timer. What is queued is flushed; what arrives meanwhile is the next batch. So a lone item is flushed at once, and the
+// batches grow with the load.
 package batch
 
 import (
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrClosed says that an item was not accepted because the batcher is closed or closing.
@@ -21,8 +22,9 @@ var ErrClosed = errors.New("batcher is closed")
 type Config struct {
 	MaxItems int // most items per flush; default 500
 	MaxBytes int // a flush takes no further item once it weighs this much; 0 is no bound; needs NewSized
-	Parallel int // flushes in flight at the same time; default 1
-	Queue    int // items that wait for a flusher; default 4 × MaxItems
+	Parallel int // most flushes in flight at the same time; default 1
+	Spill    int // with a flush in flight, another one starts only when so many items wait; default 1, at most MaxItems
+	Queue    int // items that wait beside those of the next batch; default 4 × MaxItems
 }
 
 // FlushFunc handles one batch and settles every item in it. It owns items until it returns; the slice is reused
@@ -37,8 +39,9 @@ type Batcher[T any] struct {
 	flush FlushFunc[T]
 
 	queue   chan T
+	forming atomic.Int64  // items of the next batch, which have left the queue
 	closing chan struct{} // closed first: wakes the blocked Puts
-	done    chan struct{} // closed last: every flusher has ended
+	done    chan struct{} // closed last: every flush has ended
 	stop    context.CancelFunc
 
 	once   sync.Once    // refuse
@@ -46,7 +49,7 @@ type Batcher[T any] struct {
 	closed bool
 }
 
-// New starts cfg.Parallel flushers. cfg.MaxBytes is ignored.
+// New starts a batcher. cfg.MaxBytes is ignored.
 func New[T any](cfg Config, flush FlushFunc[T]) *Batcher[T] {
 	cfg.MaxBytes = 0
 	return NewSized(cfg, func(T) int { return 0 }, flush)
@@ -74,6 +77,7 @@ func (c Config) withDefaults() Config {
 	if c.Parallel <= 0 {
 		c.Parallel = 1
 	}
+	c.Spill = min(max(c.Spill, 1), c.MaxItems)
 	if c.Queue <= 0 {
 		c.Queue = 4 * c.MaxItems
 	}
@@ -117,8 +121,8 @@ func (b *Batcher[T]) TryPut(item T) bool {
 	}
 }
 
-// Len gives the number of queued items that no flush has taken yet.
-func (b *Batcher[T]) Len() int { return len(b.queue) }
+// Len gives the number of accepted items that no flush has taken yet.
+func (b *Batcher[T]) Len() int { return len(b.queue) + int(b.forming.Load()) }
 
 // Close refuses further items, flushes the queued ones and waits for all flushes. When ctx ends first, the flushes' ctx
 // is cancelled and Close returns an error at once; the flushers still settle every accepted item, and another Close waits

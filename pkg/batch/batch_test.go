@@ -65,6 +65,7 @@ func TestBatchesFormWhileAFlushIsInFlight(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, [][]int{{1}}, r.batches, "a lone item does not wait")
 		put(t, b, 2, 3, 4, 5)
+		synctest.Wait()
 		require.Equal(t, 4, b.Len())
 
 		require.NoError(t, b.Close(t.Context()))
@@ -103,26 +104,50 @@ func TestParallelFlushes(t *testing.T) {
 	})
 }
 
+func TestAnotherFlushStartsWhenItIsWorthIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r recorder
+		b := batch.New(batch.Config{MaxItems: 10, Parallel: 2, Spill: 3}, r.flush)
+		put(t, b, 1)
+		synctest.Wait()
+		put(t, b, 2, 3)
+		synctest.Wait()
+		require.Len(t, r.batches, 1, "two do not make a flush of their own")
+		put(t, b, 4)
+		synctest.Wait()
+		require.Equal(t, [][]int{{1}, {2, 3, 4}}, r.batches, "three do")
+		put(t, b, 5, 6, 7, 8)
+		synctest.Wait()
+		require.Len(t, r.batches, 2, "no more than two at a time")
+		require.Equal(t, 4, b.Len())
+		require.NoError(t, b.Close(t.Context()))
+		require.Equal(t, []int{5, 6, 7, 8}, r.batches[2])
+	})
+}
+
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		b := batch.New(batch.Config{MaxItems: 10, Queue: 2}, r.flush)
+		b := batch.New(batch.Config{MaxItems: 2, Queue: 2}, r.flush)
 		put(t, b, 1)
 		synctest.Wait()
-		put(t, b, 2, 3)
+		put(t, b, 2, 3) // the next batch
+		synctest.Wait()
+		put(t, b, 4, 5) // the queue
 
-		require.False(t, b.TryPut(4))
+		require.False(t, b.TryPut(6))
 		gaveUp := errors.New("caller gave up")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, gaveUp)
 		defer cancel()
-		require.ErrorIs(t, b.Put(ctx, 4), gaveUp, "waits for room until ctx ends")
-		require.ErrorIs(t, b.Put(ctx, 4), gaveUp, "an ended ctx queues nothing")
+		require.ErrorIs(t, b.Put(ctx, 6), gaveUp, "waits for room until ctx ends")
+		require.ErrorIs(t, b.Put(ctx, 6), gaveUp, "an ended ctx queues nothing")
 
-		put(t, b, 5) // waits for the flush in flight
-		require.True(t, b.TryPut(6))
+		put(t, b, 7) // waits for the flush in flight
+		require.True(t, b.TryPut(8))
 		require.NoError(t, b.Close(t.Context()))
-		require.Equal(t, []int{1, 2, 3, 5, 6}, r.all())
+		require.Equal(t, [][]int{{1}, {2, 3}, {4, 5}, {7, 8}}, r.batches)
 	})
 }
 
@@ -130,22 +155,25 @@ func TestClosedRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		b := batch.New(batch.Config{Queue: 1}, r.flush)
+		b := batch.New(batch.Config{MaxItems: 1, Queue: 1}, r.flush)
 		put(t, b, 1)
 		synctest.Wait()
 		put(t, b, 2)
+		synctest.Wait()
+		put(t, b, 3)
+		synctest.Wait()
 		blocked := make(chan error)
-		go func() { blocked <- b.Put(context.Background(), 3) }()
+		go func() { blocked <- b.Put(context.Background(), 4) }()
 		synctest.Wait()
 
 		closed := make(chan error)
 		go func() { closed <- b.Close(context.Background()) }()
 		require.ErrorIs(t, <-blocked, batch.ErrClosed, "Close wakes a Put that waits for room")
-		require.ErrorIs(t, b.Put(t.Context(), 4), batch.ErrClosed)
-		require.False(t, b.TryPut(5))
+		require.ErrorIs(t, b.Put(t.Context(), 5), batch.ErrClosed)
+		require.False(t, b.TryPut(6))
 		require.NoError(t, <-closed)
 		require.NoError(t, b.Close(t.Context()), "twice is fine")
-		require.Equal(t, []int{1, 2}, r.all())
+		require.Equal(t, []int{1, 2, 3}, r.all())
 	})
 }
 

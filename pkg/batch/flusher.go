@@ -5,45 +5,109 @@ import (
 	"sync"
 )
 
-// start runs the flushers, and one goroutine that marks their end.
+// collector forms batches and hands them to flushes. It is the only reader of the queue.
+type collector[T any] struct {
+	*Batcher[T]
+	items    []T // of the next batch
+	bytes    int // their weight
+	inFlight int
+	done     chan []T // the slices of flushes that ended
+	free     [][]T    // slices for next batches
+}
+
+// start runs the collector, and marks the end of it and its flushes.
 func (b *Batcher[T]) start(ctx context.Context) {
-	var flushers sync.WaitGroup
-	for range b.cfg.Parallel {
-		flushers.Go(func() { b.run(ctx) })
-	}
+	c := &collector[T]{Batcher: b, done: make(chan []T, b.cfg.Parallel)}
 	go func() {
-		flushers.Wait()
+		c.run(ctx)
 		b.stop()
 		close(b.done)
 	}()
 }
 
 // run flushes until the queue is closed and empty. It does not look at ctx: accepted items are always flushed.
-func (b *Batcher[T]) run(ctx context.Context) {
-	items := make([]T, 0, b.cfg.MaxItems)
-	for first := range b.queue {
-		items = b.gather(append(items[:0], first))
-		b.flush(ctx, items)
-		clear(items) // what the items point to must not live until the next batch
+func (c *collector[T]) run(ctx context.Context) {
+	var flushes sync.WaitGroup
+	defer flushes.Wait()
+	for open := true; ; {
+		if open = c.fill(open); !open && len(c.items) == 0 {
+			return
+		}
+		if !c.ready(open) {
+			open = c.wait(open)
+			continue
+		}
+		items := c.items
+		c.items, c.bytes = c.spare(), 0
+		c.forming.Store(0)
+		c.inFlight++
+		flushes.Go(func() {
+			c.flush(ctx, items)
+			clear(items) // what the items point to must not live until the next batch
+			c.done <- items[:0]
+		})
 	}
 }
 
-// gather adds what is queued now, up to the limits. It never waits.
-func (b *Batcher[T]) gather(items []T) []T {
-	bytes := b.size(items[0])
-	for len(items) < b.cfg.MaxItems && (b.cfg.MaxBytes <= 0 || bytes < b.cfg.MaxBytes) {
+// fill adds what is queued now, up to the limits, without waiting. It reports whether more can come.
+func (c *collector[T]) fill(open bool) bool {
+	for open && !c.full() {
 		select {
-		case item, open := <-b.queue:
-			if !open {
-				return items
+		case item, ok := <-c.queue:
+			if open = ok; ok {
+				c.add(item)
 			}
-			items = append(items, item)
-			bytes += b.size(item)
 		default:
-			return items
+			return true
 		}
 	}
-	return items
+	return open
+}
+
+func (c *collector[T]) add(item T) {
+	c.items = append(c.items, item)
+	c.bytes += c.size(item)
+	c.forming.Store(int64(len(c.items)))
+}
+
+func (c *collector[T]) full() bool {
+	return len(c.items) >= c.cfg.MaxItems || c.cfg.MaxBytes > 0 && c.bytes >= c.cfg.MaxBytes
+}
+
+// ready says whether the batch is flushed now: at once when no flush is in flight, beside others when it is worth it.
+func (c *collector[T]) ready(open bool) bool {
+	if len(c.items) == 0 || c.inFlight >= c.cfg.Parallel {
+		return false
+	}
+	return c.inFlight == 0 || len(c.items) >= c.cfg.Spill || c.full() || !open
+}
+
+// wait waits for a flush to end or an item to come.
+func (c *collector[T]) wait(open bool) bool {
+	queue := c.queue
+	if !open || c.full() {
+		queue = nil
+	}
+	select {
+	case item, ok := <-queue:
+		if ok {
+			c.add(item)
+		}
+		return ok
+	case items := <-c.done:
+		c.inFlight--
+		c.free = append(c.free, items)
+		return open
+	}
+}
+
+func (c *collector[T]) spare() []T {
+	if n := len(c.free); n > 0 {
+		items := c.free[n-1]
+		c.free = c.free[:n-1]
+		return items
+	}
+	return nil
 }
 
 // refuse ends the intake once. Waking the blocked Puts before taking the lock is what lets it take the lock; and while

@@ -66,6 +66,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.ApplicationName != "" {
 		pc.ConnConfig.RuntimeParams["application_name"] = cfg.ApplicationName
 	}
+	pc.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		register(conn)
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)

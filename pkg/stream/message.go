@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +18,9 @@ const (
 	headerMsgID          = "Nats-Msg-Id"
 	headerSchedule       = "Nats-Schedule"
 	headerScheduleTarget = "Nats-Schedule-Target"
-	headerTraceparent    = "traceparent"
+	// groupMost is how many deliveries a message carries at most: what a batch gains is gained by then, and a message is done only when the
+	// slowest of its deliveries is.
+	groupMost = 64
 )
 
 // DeliveryReady says that an attempt of a delivery is due. See docs/architecture.md, "Which message may start an attempt".
@@ -27,28 +30,28 @@ type DeliveryReady struct {
 	Attempt     int       // from 1
 	Due         time.Time // the row's next_attempt_at that this was published for, in whole microseconds
 	MustClaim   bool      // another message for this attempt may exist
-	Traceparent string    // W3C trace context, travels as a header
+	Traceparent string    // W3C trace context
 }
 
-// readyMsg makes the message that is due now.
-func (d DeliveryReady) readyMsg() (*nats.Msg, error) {
-	body, err := d.encode()
+// readyMsg makes the message that is due now. The deliveries, of which there is at least one, are of one shard.
+func readyMsg(group []DeliveryReady) (*nats.Msg, error) {
+	body, err := encode(group)
 	if err != nil {
 		return nil, err
 	}
-	msg := &nats.Msg{Subject: subject.Ready(subject.Shard(d.Tenant.UUID())), Data: body, Header: nats.Header{}}
-	id := subject.MessageID(d.DeliveryID, d.Attempt)
-	if d.MustClaim {
-		id = subject.RepeatID(d.DeliveryID, d.Attempt, d.Due)
+	first := group[0]
+	msg := &nats.Msg{Subject: subject.Ready(subject.Shard(first.Tenant.UUID())), Data: body, Header: nats.Header{}}
+	id := subject.MessageID(first.DeliveryID, first.Attempt)
+	if first.MustClaim {
+		id = subject.RepeatID(first.DeliveryID, first.Attempt, first.Due)
 	}
 	msg.Header[headerMsgID] = []string{id}
-	d.setTrace(msg)
 	return msg, nil
 }
 
 // retryMsg makes the schedule that the broker turns into a due message at d.Due.
-func (d DeliveryReady) retryMsg() (*nats.Msg, error) {
-	body, err := d.encode()
+func retryMsg(d DeliveryReady) (*nats.Msg, error) {
+	body, err := encode([]DeliveryReady{d})
 	if err != nil {
 		return nil, err
 	}
@@ -56,46 +59,58 @@ func (d DeliveryReady) retryMsg() (*nats.Msg, error) {
 	// With fractions: a schedule cut to the second would fire early.
 	msg.Header[headerSchedule] = []string{"@at " + d.Due.UTC().Format(time.RFC3339Nano)}
 	msg.Header[headerScheduleTarget] = []string{subject.Ready(subject.Shard(d.Tenant.UUID()))}
-	d.setTrace(msg)
 	return msg, nil
 }
 
-func (d DeliveryReady) setTrace(msg *nats.Msg) {
-	if d.Traceparent != "" {
-		msg.Header[headerTraceparent] = []string{d.Traceparent}
+func encode(group []DeliveryReady) ([]byte, error) {
+	m := deliveryv1.DeliveriesReady{Deliveries: make([]*deliveryv1.DeliveryReady, len(group))}
+	for i := range group {
+		d := &group[i]
+		m.Deliveries[i] = &deliveryv1.DeliveryReady{
+			TenantId: d.Tenant[:], DeliveryId: d.DeliveryID[:], Attempt: uint32(d.Attempt), DueUnixMicro: d.Due.UnixMicro(), //nolint:gosec // attempts are counted from 1
+			MustClaim: d.MustClaim, Traceparent: d.Traceparent,
+		}
 	}
-}
-
-func (d DeliveryReady) encode() ([]byte, error) {
-	t, id := d.Tenant.UUID(), d.DeliveryID
-	body, err := proto.Marshal(&deliveryv1.DeliveryReady{
-		TenantId: t[:], DeliveryId: id[:], Attempt: uint32(d.Attempt), DueUnixMicro: d.Due.UnixMicro(), MustClaim: d.MustClaim, //nolint:gosec // attempts are counted from 1
-	})
+	body, err := proto.Marshal(&m)
 	if err != nil {
 		return nil, fmt.Errorf("encode delivery message: %w", err)
 	}
 	return body, nil
 }
 
-// DecodeDeliveryReady reads a message body and its headers. Bytes that are not such a message are an error.
-func DecodeDeliveryReady(body []byte, header nats.Header) (DeliveryReady, error) {
-	var m deliveryv1.DeliveryReady
+// DecodeDeliveriesReady reads a message body; there is at least one delivery in it. Bytes that are not such a message are an error.
+func DecodeDeliveriesReady(body []byte) ([]DeliveryReady, error) {
+	var m deliveryv1.DeliveriesReady
 	if err := proto.Unmarshal(body, &m); err != nil {
-		return DeliveryReady{}, fmt.Errorf("decode delivery message: %w", err)
+		return nil, fmt.Errorf("decode delivery message: %w", err)
 	}
+	if len(m.GetDeliveries()) == 0 {
+		return nil, errors.New("decode delivery message: no deliveries, expected 1 or more")
+	}
+	group := make([]DeliveryReady, len(m.GetDeliveries()))
+	for i, d := range m.GetDeliveries() {
+		var err error
+		if group[i], err = decodeOne(d); err != nil {
+			return nil, fmt.Errorf("decode delivery message: deliveries[%d].%w", i, err)
+		}
+	}
+	return group, nil
+}
+
+func decodeOne(m *deliveryv1.DeliveryReady) (DeliveryReady, error) {
 	t, err := uuid.FromBytes(m.GetTenantId())
 	if err != nil {
-		return DeliveryReady{}, fmt.Errorf("decode delivery message: tenant_id: %w", err)
+		return DeliveryReady{}, fmt.Errorf("tenant_id: %w", err)
 	}
 	id, err := uuid.FromBytes(m.GetDeliveryId())
 	if err != nil {
-		return DeliveryReady{}, fmt.Errorf("decode delivery message: delivery_id: %w", err)
+		return DeliveryReady{}, fmt.Errorf("delivery_id: %w", err)
 	}
 	if m.GetAttempt() == 0 || m.GetAttempt() > 1<<20 {
-		return DeliveryReady{}, fmt.Errorf("decode delivery message: attempt %d, expected 1 or more", m.GetAttempt())
+		return DeliveryReady{}, fmt.Errorf("attempt %d: expected 1 or more", m.GetAttempt())
 	}
 	return DeliveryReady{
 		Tenant: tenant.ID(t), DeliveryID: id, Attempt: int(m.GetAttempt()),
-		Due: time.UnixMicro(m.GetDueUnixMicro()), MustClaim: m.GetMustClaim(), Traceparent: header.Get(headerTraceparent),
+		Due: time.UnixMicro(m.GetDueUnixMicro()), MustClaim: m.GetMustClaim(), Traceparent: m.GetTraceparent(),
 	}, nil
 }

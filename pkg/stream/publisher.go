@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,11 +72,22 @@ func NewPublisher(nc *nats.Conn, reg prometheus.Registerer, log zerolog.Logger) 
 	return p, nil
 }
 
-// Ready publishes that d is due now.
-func (p *Publisher) Ready(d DeliveryReady) { p.offer(d.readyMsg()) }
+// Ready publishes that deliveries are due now, those of a shard together.
+func (p *Publisher) Ready(due ...DeliveryReady) {
+	var shards [subject.Shards][]DeliveryReady
+	for _, d := range due {
+		shard := subject.Shard(d.Tenant.UUID())
+		shards[shard] = append(shards[shard], d)
+	}
+	for _, group := range shards {
+		for part := range slices.Chunk(group, groupMost) {
+			p.offer(readyMsg(part))
+		}
+	}
+}
 
 // Retry publishes the schedule that makes d due at d.Due.
-func (p *Publisher) Retry(d DeliveryReady) { p.offer(d.retryMsg()) }
+func (p *Publisher) Retry(d DeliveryReady) { p.offer(retryMsg(d)) }
 
 func (p *Publisher) offer(msg *nats.Msg, err error) {
 	if err != nil {

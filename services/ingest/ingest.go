@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	platform.Push("publisher", cfg.ShutdownGrace, publisher.Close)
-	appender, err := ingestpg.NewAppender(platform.DB, ingestpg.NewMetrics(platform.Telemetry.Registry))
+	appender, err := ingestpg.NewAppender(platform.DB, ingeststream.NewAnnouncer(publisher), ingestpg.NewMetrics(platform.Telemetry.Registry))
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Service: "ingest", Title: "Beaconpost ingest", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: platform.Telemetry,
 	})
 	handlers := &ingesthttp.Handlers{
-		Acceptor:  event.NewService(appender, ingeststream.NewAnnouncer(publisher)),
+		Acceptor:  event.NewService(appender),
 		Events:    ingestpg.NewEvents(platform.DB),
 		Endpoints: ingestpg.NewEndpoints(platform.DB, cfg.SecretsKeys),
 		Accounts:  s.accounts,

@@ -24,11 +24,12 @@ func Explore(ctx context.Context, args []string) (err error) {
 	flags.DurationVar(&load.Duration, "duration", 10*time.Second, "")
 	flags.Int64Var(&load.Window, "window", 0, "")
 	replicas := flags.Int("replicas", 1, "")
+	statements := flags.Bool("statements", false, "print what the database's statements cost (pg_stat_statements)")
 	profiles := flags.String("profiles", "", "folder for CPU profiles of the services")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	r, err := startRig(ctx, ".", *replicas, os.Stderr)
+	r, err := startRig(ctx, rigConfig{root: ".", replicas: *replicas, statements: *statements, log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -53,11 +54,23 @@ func Explore(ctx context.Context, args []string) (err error) {
 			})
 		}
 	}
+	if *statements {
+		if _, err := r.Query(ctx, `SELECT pg_stat_statements_reset()::text`); err != nil {
+			return err
+		}
+	}
 	p, err := r.measure(ctx, "load", load)
 	if err != nil {
 		return err
 	}
 	wg.Wait()
+	if *statements {
+		text, err := r.Query(ctx, topStatements)
+		if err != nil {
+			return err
+		}
+		fmt.Println(text)
+	}
 	p.print()
 	lost, duplicates, unknown, err := r.audit(ctx)
 	fmt.Printf("lost %d, duplicates %d, unknown %d\n", lost, duplicates, unknown)
@@ -81,3 +94,8 @@ func (p *pass) print() {
 }
 
 func us(d time.Duration, n int64) float64 { return float64(d.Microseconds()) / float64(n) }
+
+const topStatements = `
+SELECT string_agg(format('%s calls, %s rows, plan %s ms, exec %s ms, WAL %s KiB: %s', calls, rows, total_plan_time::int, total_exec_time::int, (wal_bytes/1024)::bigint,
+    left(regexp_replace(query, '\s+', ' ', 'g'), 90)), E'\n' ORDER BY total_plan_time + total_exec_time DESC)
+FROM (SELECT * FROM pg_stat_statements ORDER BY total_plan_time + total_exec_time DESC LIMIT 14) s`

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
@@ -35,13 +36,21 @@ type rig struct {
 	loads    int
 }
 
-// startRig starts the system with replicas of delivery and one endpoint.
-func startRig(ctx context.Context, root string, replicas int, log io.Writer) (_ *rig, err error) {
+// rigConfig says what to start.
+type rigConfig struct {
+	root       string // of the repository
+	replicas   int    // of delivery
+	statements bool   // have Postgres count what statements cost
+	log        io.Writer
+}
+
+// startRig starts the system with one endpoint.
+func startRig(ctx context.Context, cfg rigConfig) (_ *rig, err error) {
 	dir, err := os.MkdirTemp("", "beaconpost-bench-")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{dir: dir, log: log, types: []string{"order.paid"}, accepted: map[uuid.UUID]struct{}{}}
+	r := &rig{dir: dir, log: cfg.log, types: []string{"order.paid"}, accepted: map[uuid.UUID]struct{}{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.stop())
@@ -51,7 +60,7 @@ func startRig(ctx context.Context, root string, replicas int, log io.Writer) (_ 
 		return nil, err
 	}
 	r.say("building")
-	bin, err := stack.Build(ctx, root, dir)
+	bin, err := stack.Build(ctx, cfg.root, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +68,23 @@ func startRig(ctx context.Context, root string, replicas int, log io.Writer) (_ 
 		return nil, err
 	}
 	r.say("starting")
-	if r.Stack, err = stack.Start(ctx, stack.Config{Dir: dir, Binaries: bin, DiscardLogs: true, Environ: []string{"BEACONPOST_LOG_LEVEL=info"}}); err != nil {
+	settings := map[string]string{}
+	if cfg.statements {
+		settings["shared_preload_libraries"], settings["pg_stat_statements.track_planning"] = "pg_stat_statements", "on"
+	}
+	if r.Stack, err = stack.Start(ctx, stack.Config{Dir: dir, Binaries: bin, DiscardLogs: true, Settings: settings, Environ: []string{"BEACONPOST_LOG_LEVEL=info"}}); err != nil {
 		return nil, err
+	}
+	if cfg.statements {
+		if _, err := r.Query(ctx, `CREATE EXTENSION pg_stat_statements`); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return nil, err
+		}
 	}
 	r.keys = []string{r.APIKey}
 	if err := r.StartMonitor(ctx); err != nil {
 		return nil, err
 	}
-	for range replicas {
+	for range cfg.replicas {
 		if err := r.StartDelivery(ctx); err != nil {
 			return nil, err
 		}

@@ -21,6 +21,52 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DeliveriesReady is the body of a message: deliveries of one shard that are due. Those that were committed together travel together, so
+// that the broker, the look-up and the record have one of something for many deliveries. The message is acknowledged when all of them are done.
+type DeliveriesReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deliveries    []*DeliveryReady       `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveriesReady) Reset() {
+	*x = DeliveriesReady{}
+	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveriesReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveriesReady) ProtoMessage() {}
+
+func (x *DeliveriesReady) ProtoReflect() protoreflect.Message {
+	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveriesReady.ProtoReflect.Descriptor instead.
+func (*DeliveriesReady) Descriptor() ([]byte, []int) {
+	return file_beaconpost_delivery_v1_delivery_ready_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DeliveriesReady) GetDeliveries() []*DeliveryReady {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
 // DeliveryReady says that a delivery is due. It carries ids only: what to send, and whether the message is still
 // right, is read from Postgres when a worker takes it.
 type DeliveryReady struct {
@@ -36,14 +82,16 @@ type DeliveryReady struct {
 	DueUnixMicro int64 `protobuf:"varint,4,opt,name=due_unix_micro,json=dueUnixMicro,proto3" json:"due_unix_micro,omitempty"`
 	// must_claim is set by publishers that cannot know whether another message for the attempt exists (the reconciler,
 	// manual retries): the consumer claims the row before it starts.
-	MustClaim     bool `protobuf:"varint,5,opt,name=must_claim,json=mustClaim,proto3" json:"must_claim,omitempty"`
+	MustClaim bool `protobuf:"varint,5,opt,name=must_claim,json=mustClaim,proto3" json:"must_claim,omitempty"`
+	// traceparent is the W3C trace context of the event's producer, "" if there is none.
+	Traceparent   string `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeliveryReady) Reset() {
 	*x = DeliveryReady{}
-	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[0]
+	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -55,7 +103,7 @@ func (x *DeliveryReady) String() string {
 func (*DeliveryReady) ProtoMessage() {}
 
 func (x *DeliveryReady) ProtoReflect() protoreflect.Message {
-	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[0]
+	mi := &file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -68,7 +116,7 @@ func (x *DeliveryReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryReady.ProtoReflect.Descriptor instead.
 func (*DeliveryReady) Descriptor() ([]byte, []int) {
-	return file_beaconpost_delivery_v1_delivery_ready_proto_rawDescGZIP(), []int{0}
+	return file_beaconpost_delivery_v1_delivery_ready_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *DeliveryReady) GetTenantId() []byte {
@@ -106,11 +154,22 @@ func (x *DeliveryReady) GetMustClaim() bool {
 	return false
 }
 
+func (x *DeliveryReady) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
 var File_beaconpost_delivery_v1_delivery_ready_proto protoreflect.FileDescriptor
 
 const file_beaconpost_delivery_v1_delivery_ready_proto_rawDesc = "" +
 	"\n" +
-	"+beaconpost/delivery/v1/delivery_ready.proto\x12\x16beaconpost.delivery.v1\"\xac\x01\n" +
+	"+beaconpost/delivery/v1/delivery_ready.proto\x12\x16beaconpost.delivery.v1\"X\n" +
+	"\x0fDeliveriesReady\x12E\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2%.beaconpost.delivery.v1.DeliveryReadyR\n" +
+	"deliveries\"\xce\x01\n" +
 	"\rDeliveryReady\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\fR\btenantId\x12\x1f\n" +
 	"\vdelivery_id\x18\x02 \x01(\fR\n" +
@@ -118,7 +177,8 @@ const file_beaconpost_delivery_v1_delivery_ready_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\rR\aattempt\x12$\n" +
 	"\x0edue_unix_micro\x18\x04 \x01(\x03R\fdueUnixMicro\x12\x1d\n" +
 	"\n" +
-	"must_claim\x18\x05 \x01(\bR\tmustClaimBJZHgithub.com/beaconpost/beaconpost/proto/beaconpost/delivery/v1;deliveryv1b\x06proto3"
+	"must_claim\x18\x05 \x01(\bR\tmustClaim\x12 \n" +
+	"\vtraceparent\x18\x06 \x01(\tR\vtraceparentBJZHgithub.com/beaconpost/beaconpost/proto/beaconpost/delivery/v1;deliveryv1b\x06proto3"
 
 var (
 	file_beaconpost_delivery_v1_delivery_ready_proto_rawDescOnce sync.Once
@@ -132,16 +192,18 @@ func file_beaconpost_delivery_v1_delivery_ready_proto_rawDescGZIP() []byte {
 	return file_beaconpost_delivery_v1_delivery_ready_proto_rawDescData
 }
 
-var file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_beaconpost_delivery_v1_delivery_ready_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_beaconpost_delivery_v1_delivery_ready_proto_goTypes = []any{
-	(*DeliveryReady)(nil), // 0: beaconpost.delivery.v1.DeliveryReady
+	(*DeliveriesReady)(nil), // 0: beaconpost.delivery.v1.DeliveriesReady
+	(*DeliveryReady)(nil),   // 1: beaconpost.delivery.v1.DeliveryReady
 }
 var file_beaconpost_delivery_v1_delivery_ready_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: beaconpost.delivery.v1.DeliveriesReady.deliveries:type_name -> beaconpost.delivery.v1.DeliveryReady
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_beaconpost_delivery_v1_delivery_ready_proto_init() }
@@ -155,7 +217,7 @@ func file_beaconpost_delivery_v1_delivery_ready_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_beaconpost_delivery_v1_delivery_ready_proto_rawDesc), len(file_beaconpost_delivery_v1_delivery_ready_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -72,7 +72,9 @@ type Config struct {
 const (
 	admitBatch   = 256
 	dispatchers  = 2
+	inboxGroups  = 16 // groups of tickets that wait for a dispatcher
 	recordBatch  = 512
+	recordSpill  = 128
 	keepInterval = 20 * time.Second
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
@@ -91,7 +93,7 @@ type Engine struct {
 	scheduler Scheduler
 	observer  Observer
 
-	inbox    chan Ticket
+	inbox    chan []Ticket
 	slots    chan struct{}
 	recorder *batch.Batcher[*work]
 
@@ -118,13 +120,13 @@ type work struct {
 func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, observer Observer) *Engine {
 	e := &Engine{
 		store: store, sender: sender, scheduler: scheduler, observer: observer,
-		inbox:  make(chan Ticket, admitBatch), // buffered, or batches would not form
+		inbox:  make(chan []Ticket, inboxGroups), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
 		active: map[Ref]*work{},
 	}
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
 	e.sending, e.cutSending = context.WithCancel(context.Background())
-	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Queue: cfg.Slots}, e.record)
+	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Queue: cfg.Slots}, e.record)
 	for range dispatchers {
 		e.loops.Go(e.dispatch)
 	}
@@ -132,18 +134,24 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 	return e
 }
 
-// Submit hands a ticket over and blocks while too many wait. When ctx or the engine ends first, the ticket is released. It must have returned
-// before Stop is called.
-func (e *Engine) Submit(ctx context.Context, t Ticket) {
+// Submit hands tickets over, which may be used no more, and blocks while too many wait. When ctx or the engine ends first, they are released.
+// It must have returned before Stop is called.
+func (e *Engine) Submit(ctx context.Context, tickets []Ticket) {
 	if ctx.Err() != nil || e.intake.Err() != nil {
-		t.Release()
+		release(tickets)
 		return
 	}
 	select {
-	case e.inbox <- t:
+	case e.inbox <- tickets:
 	case <-ctx.Done():
-		t.Release()
+		release(tickets)
 	case <-e.intake.Done():
+		release(tickets)
+	}
+}
+
+func release(tickets []Ticket) {
+	for _, t := range tickets {
 		t.Release()
 	}
 }
@@ -186,8 +194,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 func (e *Engine) releaseInbox() {
 	for {
 		select {
-		case t := <-e.inbox:
-			t.Release()
+		case tickets := <-e.inbox:
+			release(tickets)
 		default:
 			return
 		}
@@ -195,9 +203,12 @@ func (e *Engine) releaseInbox() {
 }
 
 func (e *Engine) dispatch() {
+	var waiting []Ticket // taken from the inbox, without a slot yet
 	for {
-		works, ok := e.gather()
-		if !ok {
+		var works []*work
+		var ok bool
+		if works, waiting, ok = e.gather(waiting); !ok {
+			release(waiting)
 			return
 		}
 		if len(works) > 0 {
@@ -206,35 +217,38 @@ func (e *Engine) dispatch() {
 	}
 }
 
-// gather waits for one ticket and takes what else is there, each with its slot. It reports false when the intake has ended.
-func (e *Engine) gather() (works []*work, ok bool) {
+// gather waits for a ticket and takes what else is there, each with its slot. It gives back what is left waiting, and reports false when the
+// intake has ended.
+func (e *Engine) gather(waiting []Ticket) (works []*work, left []Ticket, ok bool) {
+	if len(waiting) == 0 {
+		select {
+		case waiting = <-e.inbox:
+		case <-e.intake.Done():
+			return nil, nil, false
+		}
+	}
 	select {
 	case e.slots <- struct{}{}:
 	case <-e.intake.Done():
-		return nil, false
+		return nil, waiting, false
 	}
-	select {
-	case t := <-e.inbox:
-		works = e.take(works, t)
-	case <-e.intake.Done():
-		<-e.slots
-		return nil, false
-	}
+	works, waiting = e.take(works, waiting[0]), waiting[1:]
 	for len(works) < admitBatch {
+		if len(waiting) == 0 {
+			select {
+			case waiting = <-e.inbox:
+			default:
+				return works, nil, true
+			}
+		}
 		select {
 		case e.slots <- struct{}{}:
 		default:
-			return works, true
+			return works, waiting, true
 		}
-		select {
-		case t := <-e.inbox:
-			works = e.take(works, t)
-		default:
-			<-e.slots
-			return works, true
-		}
+		works, waiting = e.take(works, waiting[0]), waiting[1:]
 	}
-	return works, true
+	return works, waiting, true
 }
 
 // take adds a ticket that has a slot to works. A second message for the attempt that is worked on here is out of date by then and ends at once;

@@ -18,8 +18,8 @@ type OverdueStore interface {
 
 // Broker is where due deliveries wait.
 type Broker interface {
-	// Publish makes a request due, without waiting.
-	Publish(r Request)
+	// Publish makes requests due, without waiting.
+	Publish(requests ...Request)
 	// Connected says whether asking and publishing make sense now.
 	Connected() bool
 	// Oldest says when the oldest message of a shard that is not done was published; the zero time if there is none.
@@ -122,9 +122,7 @@ func (r *Reconciler) publish(ctx context.Context, state *shardState, most int) (
 	for published < most && state.asked && state.more && r.broker.Connected() {
 		limit := min(leaseBatch, most-published)
 		requests, err := r.store.Overdue(ctx, state.shard, state.before, limit)
-		for _, request := range requests {
-			r.broker.Publish(request)
-		}
+		r.broker.Publish(requests...)
 		published += len(requests)
 		state.more = err == nil && len(requests) == limit
 		if err != nil {

@@ -26,7 +26,7 @@ type Store interface {
 
 // Broker is told about changes by hand. What it loses does no harm: the reconciler finds what is due, and what is out of date starts nothing.
 type Broker interface {
-	Publish(r delivery.Request)                   // makes a request due, without waiting
+	Publish(requests ...delivery.Request)         // makes a request due, without waiting
 	Forget(ctx context.Context, ref delivery.Ref) // drops a planned retry
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
@@ -77,54 +76,45 @@ func collectMoved(rows pgx.Rows) (map[delivery.Ref]bool, error) {
 
 func attemptArgs(finished []delivery.Finished) []any {
 	n := len(finished)
-	var (
-		tenants, ids, deliveries = make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n)
-		numbers                  = make([]int, n)
-		started                  = make([]time.Time, n)
-		durations                = make([]int64, n)
-		codes                    = make([]*int, n)
-		classes, details, traces = make([]*string, n), make([]*string, n), make([]*string, n)
-		excerpts                 = make([][]byte, n)
-		truncated                = make([]bool, n)
-	)
-	for i, f := range finished {
-		a := f.Attempt
-		tenants[i], ids[i], deliveries[i] = f.Job.Tenant.UUID(), a.ID, f.Job.ID
-		numbers[i], started[i], durations[i] = a.Number, a.StartedAt, max(a.Duration.Microseconds(), 0)
-		codes[i], classes[i], details[i] = set(a.StatusCode), set(string(a.Class)), set(a.Detail)
-		excerpts[i], truncated[i], traces[i] = a.Excerpt, a.Truncated, set(a.TraceID)
+	at := func(i int) *delivery.Attempt { return finished[i].Attempt }
+	return []any{
+		postgres.UUIDs(n, func(i int) uuid.UUID { return finished[i].Job.Tenant.UUID() }),
+		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).ID }),
+		postgres.UUIDs(n, func(i int) uuid.UUID { return finished[i].Job.ID }),
+		postgres.Ints(n, func(i int) int { return at(i).Number }),
+		postgres.Times(n, func(i int) time.Time { return at(i).StartedAt }),
+		postgres.BigInts(n, func(i int) int64 { return max(at(i).Duration.Microseconds(), 0) }),
+		postgres.NullInts(n, func(i int) int { return at(i).StatusCode }),
+		postgres.NullTexts(n, func(i int) string { return string(at(i).Class) }),
+		postgres.NullTexts(n, func(i int) string { return at(i).Detail }),
+		postgres.NullBytes(n, func(i int) []byte { return at(i).Excerpt }),
+		postgres.Bools(n, func(i int) bool { return at(i).Truncated }),
+		postgres.NullTexts(n, func(i int) string { return at(i).TraceID }),
 	}
-	return []any{tenants, ids, deliveries, numbers, started, durations, codes, classes, details, excerpts, truncated, traces}
 }
 
 func outcomeArgs(finished []delivery.Finished) []any {
 	n := len(finished)
-	var (
-		tenants, ids = make([]uuid.UUID, n), make([]uuid.UUID, n)
-		numbers      = make([]int, n)
-		statuses     = make([]string, n)
-		next         = make([]pgtype.Timestamptz, n)
-		codes        = make([]*int, n)
-		errs         = make([]*string, n)
-	)
-	for i, f := range finished {
-		tenants[i], ids[i], numbers[i] = f.Job.Tenant.UUID(), f.Job.ID, f.Attempt.Number
-		statuses[i] = string(f.Outcome.Status)
-		next[i] = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
-		if f.Outcome.Status == delivery.Pending {
-			next[i] = pgtype.Timestamptz{Time: f.Outcome.Next, Valid: true}
-		}
-		codes[i], errs[i] = set(f.Attempt.StatusCode), set(string(f.Attempt.Class))
+	low, high := finished[0].Job.ID, finished[0].Job.ID
+	for _, f := range finished[1:] {
+		low, high = earlier(low, f.Job.ID), later(high, f.Job.ID)
 	}
-	low, high := bounds(ids)
-	return []any{tenants, ids, numbers, statuses, next, codes, errs, low, high}
+	return []any{
+		postgres.UUIDs(n, func(i int) uuid.UUID { return finished[i].Job.Tenant.UUID() }),
+		postgres.UUIDs(n, func(i int) uuid.UUID { return finished[i].Job.ID }),
+		postgres.Ints(n, func(i int) int { return finished[i].Attempt.Number }),
+		postgres.Texts(n, func(i int) string { return string(finished[i].Outcome.Status) }),
+		postgres.Times(n, func(i int) time.Time { return nextAttempt(finished[i].Outcome) }),
+		postgres.NullInts(n, func(i int) int { return finished[i].Attempt.StatusCode }),
+		postgres.NullTexts(n, func(i int) string { return string(finished[i].Attempt.Class) }),
+		low, high,
+	}
 }
 
-// set stores zero values as null.
-func set[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
+// nextAttempt is when an outcome's next attempt is due; the zero time, which is stored as infinity, if there is none.
+func nextAttempt(o delivery.Outcome) time.Time {
+	if o.Status == delivery.Pending {
+		return o.Next
 	}
-	return &v
+	return time.Time{}
 }

@@ -91,14 +91,16 @@ func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.
 }
 
 func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([]*due, error) {
-	tenants, ids := make([]uuid.UUID, len(in)), make([]uuid.UUID, len(in))
+	ids := make([]uuid.UUID, len(in))
 	for i, r := range in {
-		tenants[i], ids[i] = r.Tenant.UUID(), r.ID
+		ids[i] = r.ID
 	}
 	// A delivery and its event share the millisecond, so the bounds of one give those of the other.
 	low, high := bounds(ids)
 	eventLow, eventHigh := uuid7.Floor(uuid7.Time(low)), uuid7.Floor(uuid7.Time(high).Add(time.Millisecond))
-	rows, err := q.Query(ctx, selectDue, tenants, ids, low, high, eventLow, eventHigh)
+	rows, err := q.Query(ctx, selectDue,
+		postgres.UUIDs(len(in), func(i int) uuid.UUID { return in[i].Tenant.UUID() }),
+		postgres.UUIDs(len(in), func(i int) uuid.UUID { return ids[i] }), low, high, eventLow, eventHigh)
 	if err != nil {
 		return nil, err
 	}

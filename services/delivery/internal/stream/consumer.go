@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	prefetch     = 128              // messages per shard that wait in this process
+	prefetch     = 16               // messages per shard that wait in this process, each of up to 64 deliveries
 	pullExpiry   = 10 * time.Second // a lost consumer is noticed after this
 	retryPause   = 500 * time.Millisecond
 	releaseDelay = 500 * time.Millisecond
@@ -33,7 +33,7 @@ const (
 type Consumer struct {
 	js       jetstream.JetStream
 	replicas int
-	submit   func(context.Context, delivery.Ticket)
+	submit   func(context.Context, []delivery.Ticket)
 	log      zerolog.Logger
 	group    *lifecycle.Group
 
@@ -43,7 +43,7 @@ type Consumer struct {
 }
 
 // NewConsumer starts one loop per shard; submit blocks while the engine is full. Stop it.
-func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, delivery.Ticket), log zerolog.Logger) (*Consumer, error) {
+func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, []delivery.Ticket), log zerolog.Logger) (*Consumer, error) {
 	js, err := stream.JetStream(nc)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (c *Consumer) consume(ctx context.Context, shard int) error {
 }
 
 func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
-	ready, err := stream.DecodeDeliveryReady(msg.Data(), msg.Headers())
+	due, err := stream.DecodeDeliveriesReady(msg.Data())
 	if err != nil {
 		c.log.Error().Err(err).Str("subject", msg.Subject()).Msg("message is not one of ours; removed")
 		if err := msg.TermWithReason("not decodable"); err != nil {
@@ -115,7 +115,7 @@ func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 		}
 		return
 	}
-	c.submit(ctx, &ticket{msg: msg, ready: ready})
+	c.submit(ctx, tickets(msg, due))
 }
 
 // ensure declares stream and consumers; shards that miss them at the same time do it once.
@@ -134,30 +134,3 @@ func (c *Consumer) ensure(ctx context.Context) error {
 	c.log.Info().Msg("stream and consumers are in place")
 	return nil
 }
-
-var _ delivery.Ticket = (*ticket)(nil)
-
-// ticket is a message of the broker. Answers that get lost are harmless: the message is redelivered and found out of date.
-type ticket struct {
-	msg   jetstream.Msg
-	ready stream.DeliveryReady
-}
-
-func (t *ticket) Request() delivery.Request {
-	return delivery.Request{
-		Ref:     delivery.Ref{Tenant: t.ready.Tenant, ID: t.ready.DeliveryID},
-		Attempt: t.ready.Attempt, Due: t.ready.Due, MustClaim: t.ready.MustClaim, Traceparent: t.ready.Traceparent,
-	}
-}
-
-// Redelivered is true too when the broker cannot say: claiming is always right.
-func (t *ticket) Redelivered() bool {
-	meta, err := t.msg.Metadata()
-	return err != nil || meta.NumDelivered > 1
-}
-
-func (t *ticket) InProgress() { _ = t.msg.InProgress() }
-
-func (t *ticket) Done() { _ = t.msg.Ack() }
-
-func (t *ticket) Release() { _ = t.msg.NakWithDelay(releaseDelay) }

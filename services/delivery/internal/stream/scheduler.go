@@ -24,10 +24,16 @@ const forgetLimit = time.Second
 func NewScheduler(p *stream.Publisher, log zerolog.Logger) *Scheduler { return &Scheduler{p, log} }
 
 // Schedule implements delivery.Scheduler: the broker makes r due at r.Due.
-func (s *Scheduler) Schedule(r delivery.Request) { s.publisher.Retry(message(r)) }
+func (s *Scheduler) Schedule(r delivery.Request) { s.publisher.Retry(ready(r)) }
 
-// Publish makes r due now.
-func (s *Scheduler) Publish(r delivery.Request) { s.publisher.Ready(message(r)) }
+// Publish makes requests due now.
+func (s *Scheduler) Publish(requests ...delivery.Request) {
+	due := make([]stream.DeliveryReady, len(requests))
+	for i, r := range requests {
+		due[i] = ready(r)
+	}
+	s.publisher.Ready(due...)
+}
 
 // Forget removes the retry that is scheduled for a delivery, if it can be done within a second. One that fires nevertheless is out of date.
 func (s *Scheduler) Forget(ctx context.Context, ref delivery.Ref) {
@@ -36,12 +42,12 @@ func (s *Scheduler) Forget(ctx context.Context, ref delivery.Ref) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, forgetLimit)
 	defer cancel()
-	if err := s.publisher.CancelRetry(ctx, message(delivery.Request{Ref: ref})); err != nil {
+	if err := s.publisher.CancelRetry(ctx, ready(delivery.Request{Ref: ref})); err != nil {
 		s.log.Debug().Err(err).Str("delivery_id", ref.ID.String()).Msg("retry schedule was not removed")
 	}
 }
 
-func message(r delivery.Request) stream.DeliveryReady {
+func ready(r delivery.Request) stream.DeliveryReady {
 	return stream.DeliveryReady{
 		Tenant: r.Tenant, DeliveryID: r.ID, Attempt: r.Attempt, Due: r.Due, MustClaim: r.MustClaim, Traceparent: r.Traceparent,
 	}

@@ -31,7 +31,7 @@ const (
 	maxHeaderBytes  = 64 << 10
 	dialTimeout     = 5 * time.Second
 	tlsTimeout      = 5 * time.Second
-	idlePerEndpoint = 64
+	idlePerEndpoint = 512
 	idleTimeout     = 90 * time.Second
 )
 

@@ -1,7 +1,7 @@
 // Package event owns what an event is, when one is acceptable, and which endpoints it goes to.
 //
-// It knows neither HTTP nor SQL. Acceptance is: check the submission, store it durably together with its deliveries (Store), then
-// announce the deliveries to the broker without waiting (Announcer).
+// It knows neither HTTP nor SQL. Acceptance is: check the submission, store it durably together with its deliveries (Store), which then
+// announces the deliveries to the broker without waiting (Announcer).
 package event
 
 import (
@@ -50,33 +50,27 @@ type Submission struct {
 
 // Receipt says what became of a submission.
 type Receipt struct {
-	ID         uuid.UUID
-	Replayed   bool // the idempotency key was seen before: ID is the first event's
-	Deliveries []Delivery
+	ID       uuid.UUID
+	Replayed bool // the idempotency key was seen before: ID is the first event's
 }
 
-// Store keeps events. Append returns after the event, its deliveries and its idempotency key are committed together, or with a
-// fault after nothing was. Errors are faults.
+// Store keeps events. Append returns after the event, its deliveries and its idempotency key are committed together and the deliveries
+// announced, or with a fault after nothing was. Errors are faults.
 type Store interface {
 	Append(ctx context.Context, s Submission) (Receipt, error)
 }
 
-// Announcer tells the broker about deliveries that are due. It does not wait and cannot fail: what it does not manage the
-// reconciler does.
+// Announcer tells the broker about deliveries that are due: all that were committed together. It does not wait and cannot fail: what it does
+// not manage the reconciler does.
 type Announcer interface {
 	Announce(deliveries []Delivery)
 }
 
 // Service accepts events. It is safe for concurrent use.
-type Service struct {
-	store    Store
-	announce Announcer
-}
+type Service struct{ store Store }
 
 // NewService makes a Service.
-func NewService(store Store, announce Announcer) *Service {
-	return &Service{store: store, announce: announce}
-}
+func NewService(store Store) *Service { return &Service{store: store} }
 
 // Accept takes s in. When it returns without error the event is durable. Errors are faults.
 func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
@@ -91,12 +85,7 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 		return Receipt{}, fmt.Errorf("make event id: %w", err)
 	}
 	s.Event.ID = id
-	receipt, err := svc.store.Append(ctx, s)
-	if err != nil {
-		return Receipt{}, err
-	}
-	svc.announce.Announce(receipt.Deliveries)
-	return receipt, nil
+	return svc.store.Append(ctx, s)
 }
 
 const maxTypeLength = 200

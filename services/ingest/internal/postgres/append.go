@@ -24,6 +24,7 @@ const (
 	flushItems    = 512
 	flushBytes    = 8 << 20
 	flushParallel = 2
+	flushSpill    = 128
 	flushQueue    = 8192
 	flushTimeout  = 10 * time.Second
 	routesCached  = 10000 // tenants
@@ -35,10 +36,11 @@ var _ event.Store = (*Appender)(nil)
 // Appender commits events in groups: requests that arrive while a flush is in flight form the next one. A flush is one pipelined
 // transaction over many tenants, each under its own row-level security. It is safe for concurrent use. Close it.
 type Appender struct {
-	db      *postgres.DB
-	batcher *batch.Batcher[*entry]
-	routes  *lru.Cache[tenant.ID, *event.Routes]
-	metrics *Metrics
+	db       *postgres.DB
+	batcher  *batch.Batcher[*entry]
+	routes   *lru.Cache[tenant.ID, *event.Routes]
+	announce event.Announcer
+	metrics  *Metrics
 }
 
 // entry is one submission on its way through a flush. settled receives exactly one value.
@@ -58,15 +60,15 @@ func (e *entry) settle(r event.Receipt, err error) { e.settled <- outcome{r, err
 
 func (e *entry) fail(err error) { e.settle(event.Receipt{}, err) }
 
-// NewAppender starts the flushers.
-func NewAppender(db *postgres.DB, m *Metrics) (*Appender, error) {
+// NewAppender starts the flushers. announce is told of every delivery that was committed, whether somebody still waits for its event or not.
+func NewAppender(db *postgres.DB, announce event.Announcer, m *Metrics) (*Appender, error) {
 	routes, err := lru.New[tenant.ID, *event.Routes](routesCached)
 	if err != nil {
 		return nil, err
 	}
-	a := &Appender{db: db, routes: routes, metrics: m}
+	a := &Appender{db: db, routes: routes, announce: announce, metrics: m}
 	a.batcher = batch.NewSized(
-		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Queue: flushQueue},
+		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Queue: flushQueue},
 		func(e *entry) int { return len(e.submission.Event.Payload) },
 		a.flush)
 	return a, nil
@@ -182,6 +184,7 @@ func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, err
 		inOrder(all)
 		return all, err
 	}
+	a.announceInserted(groups)
 	var replayed []*group
 	for _, g := range groups {
 		if !g.current {
@@ -196,6 +199,21 @@ func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, err
 	a.settleReplayed(ctx, replayed)
 	inOrder(again)
 	return again, nil
+}
+
+// announceInserted tells of all deliveries of a flush at once.
+func (a *Appender) announceInserted(groups []*group) {
+	var deliveries []event.Delivery
+	for _, g := range groups {
+		for _, e := range g.entries {
+			if g.inserted[e.submission.Event.ID] {
+				deliveries = append(deliveries, e.deliveries...)
+			}
+		}
+	}
+	if len(deliveries) > 0 {
+		a.announce.Announce(deliveries)
+	}
 }
 
 // route drops entries that have nowhere to go, after telling them why, and groups that are then empty. Cached routes may be too old to

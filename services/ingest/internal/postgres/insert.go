@@ -79,40 +79,28 @@ func (a *Appender) insert(ctx context.Context, groups []*group) error {
 
 func (g *group) args() []any {
 	n := len(g.entries)
-	var (
-		ids       = make([]uuid.UUID, n)
-		projects  = make([]*uuid.UUID, n)
-		endpoints = make([]*uuid.UUID, n)
-		types     = make([]string, n)
-		payloads  = make([][]byte, n)
-		keys      = make([]*string, n)
-		hashes    = make([][]byte, n)
-
-		deliveryIDs, eventIDs, targets []uuid.UUID
-		due                            []time.Time
-		traces                         []*string
-	)
-	for i, e := range g.entries {
-		s := &e.submission
-		ids[i], projects[i], endpoints[i] = s.Event.ID, s.Event.ProjectID, s.Event.EndpointID
-		types[i], payloads[i] = s.Event.Type, s.Event.Payload
-		keys[i], hashes[i] = nullable(s.IdempotencyKey), s.BodyHash[:]
-		for _, d := range e.deliveries {
-			deliveryIDs, eventIDs, targets = append(deliveryIDs, d.ID), append(eventIDs, d.EventID), append(targets, d.EndpointID)
-			due, traces = append(due, d.DueAt), append(traces, nullable(d.Traceparent))
+	deliveries := make([]*event.Delivery, 0, n)
+	for _, e := range g.entries {
+		for i := range e.deliveries {
+			deliveries = append(deliveries, &e.deliveries[i])
 		}
 	}
+	at := func(i int) *event.Submission { return &g.entries[i].submission }
 	return []any{
-		g.tenant.UUID(), g.routes.Version, ids, projects, endpoints, types, payloads, keys, hashes,
-		deliveryIDs, eventIDs, targets, due, traces,
+		g.tenant.UUID(), g.routes.Version,
+		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).Event.ID }),
+		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.ProjectID }),
+		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.EndpointID }),
+		postgres.Texts(n, func(i int) string { return at(i).Event.Type }),
+		postgres.NullBytes(n, func(i int) []byte { return at(i).Event.Payload }),
+		postgres.NullTexts(n, func(i int) string { return at(i).IdempotencyKey }),
+		postgres.NullBytes(n, func(i int) []byte { return at(i).BodyHash[:] }),
+		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].ID }),
+		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].EventID }),
+		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].EndpointID }),
+		postgres.Times(len(deliveries), func(i int) time.Time { return deliveries[i].DueAt }),
+		postgres.NullTexts(len(deliveries), func(i int) string { return deliveries[i].Traceparent }),
 	}
-}
-
-func nullable(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 func (g *group) readInserted(rows pgx.Rows) error {
@@ -139,7 +127,7 @@ func (g *group) settleInserted(m *Metrics) int {
 		}
 		m.accepted.Inc()
 		m.deliveries.Add(float64(len(e.deliveries)))
-		e.settle(event.Receipt{ID: e.submission.Event.ID, Deliveries: e.deliveries}, nil)
+		e.settle(event.Receipt{ID: e.submission.Event.ID}, nil)
 	}
 	g.entries = left
 	return len(left)

@@ -8,7 +8,7 @@ import (
 
 var _ event.Announcer = (*Announcer)(nil)
 
-// Announcer publishes one message per delivery.
+// Announcer publishes deliveries that were committed together as few messages.
 type Announcer struct{ publisher *stream.Publisher }
 
 // NewAnnouncer makes an Announcer on a publisher that its caller closes.
@@ -16,7 +16,10 @@ func NewAnnouncer(p *stream.Publisher) *Announcer { return &Announcer{p} }
 
 // Announce queues the first attempt of each delivery for publishing. It never waits.
 func (a *Announcer) Announce(deliveries []event.Delivery) {
-	for _, d := range deliveries {
-		a.publisher.Ready(stream.DeliveryReady{Tenant: d.Tenant, DeliveryID: d.ID, Attempt: 1, Due: d.DueAt, Traceparent: d.Traceparent})
+	due := make([]stream.DeliveryReady, len(deliveries))
+	for i := range deliveries {
+		d := &deliveries[i]
+		due[i] = stream.DeliveryReady{Tenant: d.Tenant, DeliveryID: d.ID, Attempt: 1, Due: d.DueAt, Traceparent: d.Traceparent}
 	}
+	a.publisher.Ready(due...)
 }
