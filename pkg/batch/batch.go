@@ -3,8 +3,8 @@
 // It owns the queue, the flushers and their orderly end. It does not own what a flush does, nor how a caller learns the
 // fate of its item: an item carries its own answer (a channel, a callback), and flush settles it.
 //
-// There is no timer. What is queued is flushed; what arrives meanwhile is the next batch. So a lone item is flushed at once, and the
-// batches grow with the load.
+// What is queued is flushed; what arrives meanwhile is the next batch. So a lone item is flushed at once, and the batches grow with the
+// load. There is no waiting for a batch to fill. Only under load, after a batch of some size, Config.Pace keeps the flushes apart.
 package batch
 
 import (
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrClosed says that an item was not accepted because the batcher is closed or closing.
@@ -24,7 +25,10 @@ type Config struct {
 	MaxBytes int // a flush takes no further item once it weighs this much; 0 is no bound; needs NewSized
 	Parallel int // most flushes in flight at the same time; default 1
 	Spill    int // with a flush in flight, another one starts only when so many items wait; default 1, at most MaxItems
-	Queue    int // items that wait beside those of the next batch; default 4 × MaxItems
+	// Pace is the least time from the start of a flush to the start of the next, kept only when the former had 8 items or more and the
+	// latter is not full: a stream of items is then flushed in fewer, larger batches. 0 keeps nothing.
+	Pace  time.Duration
+	Queue int // items that wait beside those of the next batch; default 4 × MaxItems
 }
 
 // FlushFunc handles one batch and settles every item in it. It owns items until it returns; the slice is reused

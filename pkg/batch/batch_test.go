@@ -126,28 +126,56 @@ func TestAnotherFlushStartsWhenItIsWorthIt(t *testing.T) {
 	})
 }
 
+func TestThePaceIsKeptUnderLoadOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r recorder // a flush takes a second
+		b := batch.New(batch.Config{MaxItems: 10, Pace: 10 * time.Second}, r.flush)
+		after := func(d time.Duration, flushes int) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			require.Len(t, r.batches, flushes)
+		}
+		put(t, b, 1)
+		after(100*time.Millisecond, 1)
+		put(t, b, 2)
+		after(time.Second, 2) // one item is no load: the next goes as soon as it can
+		put(t, b, 1, 2, 3, 4, 5, 6, 7, 8)
+		after(time.Second, 3) // at 2 s: a load
+		put(t, b, 9)
+		after(9800*time.Millisecond, 3)
+		after(200*time.Millisecond, 4) // at 12 s
+		put(t, b, 1, 2, 3, 4, 5, 6, 7, 8)
+		after(time.Second, 5)
+		put(t, b, 1, 2, 3)
+		after(time.Second, 5)
+		require.Equal(t, 3, b.Len())
+		require.NoError(t, b.Close(t.Context()), "and the end does not wait for it")
+		require.Len(t, r.batches, 6)
+	})
+}
+
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		b := batch.New(batch.Config{MaxItems: 2, Queue: 2}, r.flush)
+		b := batch.New(batch.Config{MaxItems: 10, Queue: 2}, r.flush)
 		put(t, b, 1)
 		synctest.Wait()
-		put(t, b, 2, 3) // the next batch
-		synctest.Wait()
-		put(t, b, 4, 5) // the queue
+		put(t, b, 2, 3)
 
-		require.False(t, b.TryPut(6))
+		require.False(t, b.TryPut(4))
 		gaveUp := errors.New("caller gave up")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, gaveUp)
 		defer cancel()
-		require.ErrorIs(t, b.Put(ctx, 6), gaveUp, "waits for room until ctx ends")
-		require.ErrorIs(t, b.Put(ctx, 6), gaveUp, "an ended ctx queues nothing")
+		require.ErrorIs(t, b.Put(ctx, 4), gaveUp, "waits for room until ctx ends")
+		require.ErrorIs(t, b.Put(ctx, 4), gaveUp, "an ended ctx queues nothing")
 
-		put(t, b, 7) // waits for the flush in flight
-		require.True(t, b.TryPut(8))
+		put(t, b, 5) // waits for the flush in flight
+		require.True(t, b.TryPut(6))
 		require.NoError(t, b.Close(t.Context()))
-		require.Equal(t, [][]int{{1}, {2, 3}, {4, 5}, {7, 8}}, r.batches)
+		require.Equal(t, []int{1, 2, 3, 5, 6}, r.all())
 	})
 }
 
@@ -155,25 +183,22 @@ func TestClosedRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		b := batch.New(batch.Config{MaxItems: 1, Queue: 1}, r.flush)
+		b := batch.New(batch.Config{Queue: 1}, r.flush)
 		put(t, b, 1)
 		synctest.Wait()
 		put(t, b, 2)
-		synctest.Wait()
-		put(t, b, 3)
-		synctest.Wait()
 		blocked := make(chan error)
-		go func() { blocked <- b.Put(context.Background(), 4) }()
+		go func() { blocked <- b.Put(context.Background(), 3) }()
 		synctest.Wait()
 
 		closed := make(chan error)
 		go func() { closed <- b.Close(context.Background()) }()
 		require.ErrorIs(t, <-blocked, batch.ErrClosed, "Close wakes a Put that waits for room")
-		require.ErrorIs(t, b.Put(t.Context(), 5), batch.ErrClosed)
-		require.False(t, b.TryPut(6))
+		require.ErrorIs(t, b.Put(t.Context(), 4), batch.ErrClosed)
+		require.False(t, b.TryPut(5))
 		require.NoError(t, <-closed)
 		require.NoError(t, b.Close(t.Context()), "twice is fine")
-		require.Equal(t, []int{1, 2, 3}, r.all())
+		require.Equal(t, []int{1, 2}, r.all())
 	})
 }
 

@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // collector forms batches and hands them to flushes. It is the only reader of the queue.
@@ -13,11 +14,17 @@ type collector[T any] struct {
 	inFlight int
 	done     chan []T // the slices of flushes that ended
 	free     [][]T    // slices for next batches
+
+	notBefore time.Time   // pace: when the next flush may start
+	timer     *time.Timer // runs out at notBefore while somebody waits for it
 }
+
+// paceFrom is the size of a batch that says there is a load.
+const paceFrom = 8
 
 // start runs the collector, and marks the end of it and its flushes.
 func (b *Batcher[T]) start(ctx context.Context) {
-	c := &collector[T]{Batcher: b, done: make(chan []T, b.cfg.Parallel)}
+	c := &collector[T]{Batcher: b, done: make(chan []T, b.cfg.Parallel), timer: time.NewTimer(0)}
 	go func() {
 		c.run(ctx)
 		b.stop()
@@ -39,6 +46,9 @@ func (c *collector[T]) run(ctx context.Context) {
 		}
 		items := c.items
 		c.items, c.bytes = c.spare(), 0
+		if c.notBefore = (time.Time{}); c.cfg.Pace > 0 && len(items) >= paceFrom {
+			c.notBefore = time.Now().Add(c.cfg.Pace)
+		}
 		c.forming.Store(0)
 		c.inFlight++
 		flushes.Go(func() {
@@ -74,21 +84,42 @@ func (c *collector[T]) full() bool {
 	return len(c.items) >= c.cfg.MaxItems || c.cfg.MaxBytes > 0 && c.bytes >= c.cfg.MaxBytes
 }
 
-// ready says whether the batch is flushed now: at once when no flush is in flight, beside others when it is worth it.
+// ready says whether the batch is flushed now: at once when no flush is in flight and the pace allows it, beside others when it is worth it.
 func (c *collector[T]) ready(open bool) bool {
-	if len(c.items) == 0 || c.inFlight >= c.cfg.Parallel {
+	switch {
+	case len(c.items) == 0 || c.inFlight >= c.cfg.Parallel:
+		return false
+	case c.full() || !open:
+		return true
+	case c.inFlight > 0 && len(c.items) < c.cfg.Spill:
 		return false
 	}
-	return c.inFlight == 0 || len(c.items) >= c.cfg.Spill || c.full() || !open
+	return c.pause() <= 0
 }
 
-// wait waits for a flush to end or an item to come.
+// pause is how long the pace asks to wait.
+func (c *collector[T]) pause() time.Duration {
+	if c.notBefore.IsZero() {
+		return 0
+	}
+	return time.Until(c.notBefore)
+}
+
+// wait waits for a flush to end, an item to come, or the pace to allow a flush.
 func (c *collector[T]) wait(open bool) bool {
 	queue := c.queue
-	if !open || c.full() {
+	var allowed <-chan time.Time
+	if pause := c.pause(); pause > 0 && len(c.items) > 0 && c.inFlight < c.cfg.Parallel {
+		c.timer.Reset(pause)
+		defer c.timer.Stop()
+		allowed, queue = c.timer.C, nil // what comes meanwhile is taken then, without waking for each
+	}
+	if !open || c.inFlight >= c.cfg.Parallel {
 		queue = nil
 	}
 	select {
+	case <-allowed:
+		return open
 	case item, ok := <-queue:
 		if ok {
 			c.add(item)

@@ -104,9 +104,9 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 
 // Traceparent gives the W3C trace context of ctx in one header's text, "" if there is none.
 func Traceparent(ctx context.Context) string {
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier["traceparent"]
+	var h header
+	propagation.TraceContext{}.Inject(ctx, &h)
+	return string(h)
 }
 
 // WithTraceparent gives a context that continues the trace of traceparent. Text that is not a trace context is ignored.
@@ -114,8 +114,32 @@ func WithTraceparent(ctx context.Context, traceparent string) context.Context {
 	if traceparent == "" {
 		return ctx
 	}
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+	h := header(traceparent)
+	return propagation.TraceContext{}.Extract(ctx, &h)
 }
+
+// header carries the one header traceparent, without a map for it.
+type header string
+
+const traceparent = "traceparent"
+
+// Get implements propagation.TextMapCarrier.
+func (h *header) Get(key string) string {
+	if key == traceparent {
+		return string(*h)
+	}
+	return ""
+}
+
+// Set implements propagation.TextMapCarrier.
+func (h *header) Set(key, value string) {
+	if key == traceparent {
+		*h = header(value)
+	}
+}
+
+// Keys implements propagation.TextMapCarrier.
+func (*header) Keys() []string { return []string{traceparent} }
 
 // TraceID gives the id of the trace in ctx, "" if there is none.
 func TraceID(ctx context.Context) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/config"
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/listen"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/send"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/up"
@@ -25,6 +26,7 @@ import (
 func Main(args []string, version string) int {
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
+	service.TuneGC()
 	err := command(version).Run(ctx, args)
 	if err == nil {
 		return 0

@@ -75,6 +75,7 @@ const (
 	inboxGroups  = 16 // groups of tickets that wait for a dispatcher
 	recordBatch  = 512
 	recordSpill  = 128
+	recordPace   = 5 * time.Millisecond // nobody waits for a record but the slot
 	keepInterval = 20 * time.Second
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
@@ -103,7 +104,9 @@ type Engine struct {
 	cutSending context.CancelFunc
 
 	loops    sync.WaitGroup // dispatchers and keeper
-	attempts sync.WaitGroup
+	attempts sync.WaitGroup // attempts being made
+	workers  sync.WaitGroup // goroutines that make attempts, see start
+	idle     chan *work     // to a worker that has nothing to do
 
 	mu     sync.Mutex
 	active map[Ref]*work // at most one ticket for a delivery
@@ -123,10 +126,11 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 		inbox:  make(chan []Ticket, inboxGroups), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
 		active: map[Ref]*work{},
+		idle:   make(chan *work),
 	}
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
 	e.sending, e.cutSending = context.WithCancel(context.Background())
-	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Queue: cfg.Slots}, e.record)
+	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: cfg.Slots}, e.record)
 	for range dispatchers {
 		e.loops.Go(e.dispatch)
 	}
@@ -181,6 +185,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 		<-finished
 	}
 	e.cutSending()
+	close(e.idle)
+	e.workers.Wait()
 	// Results are worth waiting for even when the time is up: a result that is lost is an attempt that is repeated.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseMost)
 	defer cancel()
@@ -323,10 +329,26 @@ func (e *Engine) admit(works []*work) {
 			continue
 		}
 		w.Job = jobs[i]
-		e.attempts.Go(func() { e.attempt(w) })
+		e.start(w)
 	}
 	if discarded > 0 {
 		e.observer.Discarded(discarded)
+	}
+}
+
+// start makes an attempt on a goroutine of its own, one that has made attempts before if there is one: its stack has grown already, which is
+// worth several microseconds. There are never more than slots.
+func (e *Engine) start(w *work) {
+	e.attempts.Add(1)
+	select {
+	case e.idle <- w:
+	default:
+		e.workers.Go(func() {
+			for ok := true; ok; w, ok = <-e.idle {
+				e.attempt(w)
+				e.attempts.Done()
+			}
+		})
 	}
 }
 

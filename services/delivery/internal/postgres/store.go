@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/rs/zerolog"
 
@@ -73,24 +74,19 @@ type due struct {
 	version  int64
 }
 
-// Admit implements delivery.Store.
+// Admit implements delivery.Store. As a rule it is one round trip: endpoints are cached, and a first message needs no claim.
 func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.Job, error) {
-	jobs := make([]*delivery.Job, len(in))
-	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		clear(jobs)
-		found, err := readDue(ctx, q, in)
-		if err != nil {
-			return fmt.Errorf("read due deliveries: %w", err)
-		}
-		if err := s.fillTargets(ctx, q, found); err != nil {
-			return fmt.Errorf("read endpoints: %w", err)
-		}
-		return s.sort(ctx, q, in, found, jobs)
-	})
-	return jobs, err
+	found, err := s.readDue(ctx, in)
+	if err != nil {
+		return nil, fmt.Errorf("read due deliveries: %w", err)
+	}
+	if err := s.fillTargets(ctx, found); err != nil {
+		return nil, fmt.Errorf("read endpoints: %w", err)
+	}
+	return s.sort(ctx, in, found)
 }
 
-func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([]*due, error) {
+func (s *Store) readDue(ctx context.Context, in []delivery.Incoming) ([]*due, error) {
 	ids := make([]uuid.UUID, len(in))
 	for i, r := range in {
 		ids[i] = r.ID
@@ -98,14 +94,16 @@ func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([
 	// A delivery and its event share the millisecond, so the bounds of one give those of the other.
 	low, high := bounds(ids)
 	eventLow, eventHigh := uuid7.Floor(uuid7.Time(low)), uuid7.Floor(uuid7.Time(high).Add(time.Millisecond))
-	rows, err := q.Query(ctx, selectDue,
+	found := make([]*due, len(in))
+	p := &postgres.Pipeline{}
+	p.RoleForKeys(postgres.RoleDelivery)
+	p.Queue(selectDue, func(rows pgx.Rows) error { return scanDue(rows, in, found) },
 		postgres.UUIDs(len(in), func(i int) uuid.UUID { return in[i].Tenant.UUID() }),
 		postgres.UUIDs(len(in), func(i int) uuid.UUID { return ids[i] }), low, high, eventLow, eventHigh)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	found := make([]*due, len(in))
+	return found, s.db.Run(ctx, p)
+}
+
+func scanDue(rows pgx.Rows, in []delivery.Incoming, found []*due) error {
 	for rows.Next() {
 		var n int64
 		var age float64
@@ -113,7 +111,7 @@ func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([
 		d := &due{job: &delivery.Job{}}
 		if err := rows.Scan(&n, &d.row.Status, &d.row.Attempts, &next, &d.row.Parked, &d.row.Claimed, &age,
 			&d.job.Traceparent, &d.job.EventID, &d.job.EventType, &d.job.Payload, &d.endpoint.ID, &d.version); err != nil {
-			return nil, err
+			return err
 		}
 		r := in[n-1]
 		d.row.NextAttemptAt, d.row.Age = next.Time, time.Duration(age*float64(time.Second))
@@ -123,11 +121,12 @@ func readDue(ctx context.Context, q postgres.Querier, in []delivery.Incoming) ([
 		}
 		found[n-1] = d
 	}
-	return found, rows.Err()
+	return rows.Err()
 }
 
-// sort applies the rules, makes the claims that they ask for and puts what may start into jobs.
-func (s *Store) sort(ctx context.Context, q postgres.Querier, in []delivery.Incoming, found []*due, jobs []*delivery.Job) error {
+// sort applies the rules, makes the changes that they ask for and gives what may start.
+func (s *Store) sort(ctx context.Context, in []delivery.Incoming, found []*due) ([]*delivery.Job, error) {
+	jobs := make([]*delivery.Job, len(in))
 	var claims, parks, cancels []int
 	seen := make(map[delivery.Ref]bool, len(in))
 	for i, d := range found {
@@ -148,16 +147,22 @@ func (s *Store) sort(ctx context.Context, q postgres.Querier, in []delivery.Inco
 		}
 		seen[in[i].Ref] = true // a second message for it in this batch is as good as stale
 	}
-	if err := s.claim(ctx, q, claims, found, jobs); err != nil {
-		return fmt.Errorf("claim deliveries: %w", err)
+	if len(claims)+len(parks)+len(cancels) == 0 {
+		return jobs, nil
 	}
-	if err := change(ctx, q, parkDeliveries, parks, found); err != nil {
-		return fmt.Errorf("park deliveries: %w", err)
-	}
-	if err := change(ctx, q, cancelDeliveries, cancels, found); err != nil {
-		return fmt.Errorf("cancel deliveries: %w", err)
-	}
-	return nil
+	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		if err := s.claim(ctx, q, claims, found, jobs); err != nil {
+			return fmt.Errorf("claim deliveries: %w", err)
+		}
+		if err := change(ctx, q, parkDeliveries, parks, found); err != nil {
+			return fmt.Errorf("park deliveries: %w", err)
+		}
+		if err := change(ctx, q, cancelDeliveries, cancels, found); err != nil {
+			return fmt.Errorf("cancel deliveries: %w", err)
+		}
+		return nil
+	})
+	return jobs, err
 }
 
 const claimDeliveries = `

@@ -24,7 +24,7 @@ FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) JOIN endpoint_secrets s
 WHERE s.expires_at IS NULL OR s.expires_at > now() ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC`
 
 // fillTargets gives every job its endpoint, from the cache when the cached version is the present one.
-func (s *Store) fillTargets(ctx context.Context, q postgres.Querier, found []*due) error {
+func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 	missing := map[delivery.Ref]*delivery.Target{}
 	var tenants, ids []uuid.UUID
 	for _, d := range found {
@@ -41,20 +41,26 @@ func (s *Store) fillTargets(ctx context.Context, q postgres.Querier, found []*du
 	if len(missing) == 0 {
 		return nil
 	}
-	if err := s.readTargets(ctx, q, tenants, ids, missing); err != nil {
-		return err
-	}
-	if err := s.readSecrets(ctx, q, tenants, ids, missing); err != nil {
+	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		if err := s.readTargets(ctx, q, tenants, ids, missing); err != nil {
+			return err
+		}
+		return s.readSecrets(ctx, q, tenants, ids, missing)
+	})
+	if err != nil {
 		return err
 	}
 	for ref, t := range missing {
-		if !t.Unsignable {
+		if t != nil && !t.Unsignable {
 			s.targets.Add(ref, t)
 		}
 	}
-	for _, d := range found {
-		if d != nil && d.job.Target == nil {
-			d.job.Target = missing[d.endpoint]
+	for i, d := range found {
+		if d == nil || d.job.Target != nil {
+			continue
+		}
+		if d.job.Target = missing[d.endpoint]; d.job.Target == nil {
+			found[i] = nil // the endpoint went away between the two looks
 		}
 	}
 	return nil

@@ -48,8 +48,7 @@ type Config struct {
 
 // Sender makes attempts. It is safe for concurrent use.
 type Sender struct {
-	client    *http.Client
-	transport *http.Transport
+	transport *http.Transport // without a Client: redirects are not followed, cookies not kept
 	userAgent string
 	tracer    trace.Tracer
 }
@@ -69,13 +68,7 @@ func NewSender(cfg Config) *Sender {
 		DisableCompression:     true, // nothing is decompressed, so a small answer stays small
 		ForceAttemptHTTP2:      true,
 	}
-	return &Sender{
-		transport: transport, userAgent: cfg.UserAgent, tracer: cfg.Tracer,
-		client: &http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
+	return &Sender{transport: transport, userAgent: cfg.UserAgent, tracer: cfg.Tracer}
 }
 
 // Close closes idle connections.
@@ -84,11 +77,7 @@ func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 // Send implements delivery.Sender. The target's timeout bounds everything from the dial to the end of the answer's body.
 func (s *Sender) Send(ctx context.Context, job *delivery.Job) *delivery.Attempt {
 	ctx = telemetry.WithTraceparent(ctx, job.Traceparent)
-	ctx, span := s.tracer.Start(ctx, http.MethodPost, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("http.request.method", http.MethodPost),
-		attribute.String("beaconpost.delivery.id", job.ID.String()),
-		attribute.Int("http.request.resend_count", job.Attempt-1),
-	))
+	ctx, span := s.tracer.Start(ctx, http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(ctx)}
 	id, err := uuid.NewV7()
@@ -105,13 +94,27 @@ func (s *Sender) Send(ctx context.Context, job *delivery.Job) *delivery.Attempt 
 	}
 	if err != nil {
 		attempt.Class, attempt.Detail = classify(err)
+	}
+	if span.IsRecording() {
+		describe(span, job, attempt)
+	}
+	return attempt
+}
+
+// describe says on the span what was attempted and what came of it.
+func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt) {
+	span.SetAttributes(
+		attribute.String("http.request.method", http.MethodPost),
+		attribute.String("beaconpost.delivery.id", job.ID.String()),
+		attribute.Int("http.request.resend_count", job.Attempt-1),
+	)
+	if attempt.Class != "" {
 		span.SetStatus(codes.Error, string(attempt.Class))
 		span.SetAttributes(attribute.String("error.type", string(attempt.Class)))
 	}
 	if attempt.StatusCode != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", attempt.StatusCode))
 	}
-	return attempt
 }
 
 func (s *Sender) exchange(ctx context.Context, job *delivery.Job, attempt *delivery.Attempt) error {
@@ -120,7 +123,7 @@ func (s *Sender) exchange(ctx context.Context, job *delivery.Job, attempt *deliv
 		return &invalidURLError{err}
 	}
 	s.setHeaders(ctx, req, job, attempt.StartedAt)
-	resp, err := s.client.Do(req)
+	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		return fmt.Errorf("post webhook: %w", err)
 	}

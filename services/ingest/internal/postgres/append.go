@@ -25,6 +25,7 @@ const (
 	flushBytes    = 8 << 20
 	flushParallel = 2
 	flushSpill    = 128
+	flushPace     = 2 * time.Millisecond
 	flushQueue    = 8192
 	flushTimeout  = 10 * time.Second
 	routesCached  = 10000 // tenants
@@ -68,7 +69,7 @@ func NewAppender(db *postgres.DB, announce event.Announcer, m *Metrics) (*Append
 	}
 	a := &Appender{db: db, routes: routes, announce: announce, metrics: m}
 	a.batcher = batch.NewSized(
-		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Queue: flushQueue},
+		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Pace: flushPace, Queue: flushQueue},
 		func(e *entry) int { return len(e.submission.Event.Payload) },
 		a.flush)
 	return a, nil
