@@ -270,6 +270,7 @@ func TestBatchesArePlannedAnew(t *testing.T) {
 	}
 	none := func(*postgres.Pipeline) {}
 	require.Equal(t, "beaconpost_delivery force_custom_plan", pipeline(func(p *postgres.Pipeline) { p.RoleForBatch(postgres.RoleDelivery) }))
+	require.Equal(t, "beaconpost_delivery force_generic_plan", pipeline(func(p *postgres.Pipeline) { p.RoleForKeys(postgres.RoleDelivery) }), "those that can only use the key are")
 	require.Equal(t, pgcluster.RoleApp+" auto", pipeline(none), "it ends with the transaction")
 	require.NoError(t, b.AsBatch(t.Context(), postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		var got string

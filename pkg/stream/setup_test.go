@@ -165,7 +165,8 @@ func (b *bench) stored(filter string) int {
 }
 
 type arrival struct {
-	message stream.DeliveryReady
+	message stream.DeliveryReady // the first of group
+	group   []stream.DeliveryReady
 	at      time.Time
 }
 
@@ -178,9 +179,9 @@ func (b *bench) next(owner tenant.ID) arrival {
 	at := time.Now()
 	require.NoError(b.t, err)
 	require.NoError(b.t, msg.DoubleAck(b.t.Context()))
-	message, err := stream.DecodeDeliveryReady(msg.Data(), msg.Headers())
+	group, err := stream.DecodeDeliveriesReady(msg.Data())
 	require.NoError(b.t, err)
-	return arrival{message, at}
+	return arrival{group[0], group, at}
 }
 
 // message is one that is due at a time.

@@ -96,8 +96,13 @@ func TestNotRootWorksToo(t *testing.T) {
 	home := tempDir(t)
 	uid := idOf(t, "postgres")
 	require.NoError(t, os.Chown(home, int(uid), int(uid)))
+	var pid int
+	t.Cleanup(func() { // after the helper's end: its server notices that a moment later, and writes until then
+		require.Eventually(t, func() bool { return pid == 0 || !alive(pid) }, 20*time.Second, 10*time.Millisecond)
+	})
 	_, line := startHelper(t, filepath.Join(home, "data", "postgres"), uid)
-	pid, err := strconv.Atoi(line)
+	var err error
+	pid, err = strconv.Atoi(line)
 	require.NoError(t, err, line)
 	require.True(t, alive(pid))
 }

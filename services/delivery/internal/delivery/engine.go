@@ -185,7 +185,6 @@ func (e *Engine) Stop(ctx context.Context) error {
 		<-finished
 	}
 	e.cutSending()
-	close(e.idle)
 	e.workers.Wait()
 	// Results are worth waiting for even when the time is up: a result that is lost is an attempt that is repeated.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseMost)
@@ -344,9 +343,14 @@ func (e *Engine) start(w *work) {
 	case e.idle <- w:
 	default:
 		e.workers.Go(func() {
-			for ok := true; ok; w, ok = <-e.idle {
+			for {
 				e.attempt(w)
 				e.attempts.Done()
+				select {
+				case w = <-e.idle:
+				case <-e.sending.Done():
+					return
+				}
 			}
 		})
 	}

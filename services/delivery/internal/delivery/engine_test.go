@@ -98,7 +98,7 @@ func TestTheNextAttemptMayComeAtOnce(t *testing.T) {
 				return &delivery.Attempt{Number: job.Attempt, StatusCode: 204}
 			}
 			w.schedule = func(delivery.Request) {
-				w.engine.Submit(context.Background(), next)
+				w.engine.Submit(context.Background(), []delivery.Ticket{next})
 				time.Sleep(time.Millisecond) // fake: a dispatcher has it before the first ticket ends
 			}
 		})
@@ -392,7 +392,7 @@ func TestSubmitWaitsForRoomAndGivesUp(t *testing.T) {
 		go func() {
 			defer close(submitted)
 			for _, k := range list {
-				w.engine.Submit(ctx, k)
+				w.engine.Submit(ctx, []delivery.Ticket{k})
 			}
 		}()
 		synctest.Wait()

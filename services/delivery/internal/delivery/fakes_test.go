@@ -224,12 +224,14 @@ func (k *ticket) again(attempt int) *ticket {
 	return &ticket{world: k.world, request: r}
 }
 
-// submit hands tickets over, in order.
+// submit hands tickets over, in order, as one message has them.
 func (w *world) submit(t *testing.T, tickets ...*ticket) {
 	t.Helper()
-	for _, k := range tickets {
-		w.engine.Submit(t.Context(), k)
+	group := make([]delivery.Ticket, len(tickets))
+	for i, k := range tickets {
+		group[i] = k
 	}
+	w.engine.Submit(t.Context(), group)
 }
 
 // together makes one batch of the tickets: two others keep the engine busy until the gate is opened.

@@ -36,7 +36,7 @@ func (b *backlog) Unaccounted(context.Context, []time.Time) (int, time.Duration,
 	return left, 0, nil
 }
 
-func (b *backlog) Publish(Request) { b.published++ }
+func (b *backlog) Publish(requests ...Request) { b.published += len(requests) }
 
 func (b *backlog) Connected() bool { return !b.away }
 

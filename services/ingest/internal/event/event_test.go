@@ -34,33 +34,27 @@ func TestCheckType(t *testing.T) {
 
 // store keeps what was appended and answers as it is told.
 type store struct {
-	got        []event.Submission
-	deliveries []event.Delivery
-	err        error
+	got []event.Submission
+	err error
 }
 
 func (s *store) Append(_ context.Context, sub event.Submission) (event.Receipt, error) {
 	s.got = append(s.got, sub)
-	return event.Receipt{ID: sub.Event.ID, Deliveries: s.deliveries}, s.err
+	return event.Receipt{ID: sub.Event.ID}, s.err
 }
-
-type announcer struct{ got []event.Delivery }
-
-func (a *announcer) Announce(d []event.Delivery) { a.got = append(a.got, d...) }
 
 func submission(eventType string) event.Submission {
 	return event.Submission{Tenant: tenant.ID(uuid.New()), Event: event.Event{Type: eventType, Payload: []byte(`{}`)}}
 }
 
-func TestAcceptStoresThenAnnounces(t *testing.T) {
+func TestAcceptStores(t *testing.T) {
 	t.Parallel()
-	s, a := &store{deliveries: []event.Delivery{{ID: uuid.New()}, {ID: uuid.New()}}}, &announcer{}
+	s := &store{}
 	given := submission("order.paid")
 	given.IdempotencyKey = strings.Repeat("k", 255)
 	before := time.Now().Truncate(time.Millisecond)
-	receipt, err := event.NewService(s, a).Accept(t.Context(), given)
+	receipt, err := event.NewService(s).Accept(t.Context(), given)
 	require.NoError(t, err)
-	require.Equal(t, s.deliveries, a.got)
 	require.Len(t, s.got, 1)
 	id := s.got[0].Event.ID
 	require.Equal(t, id, receipt.ID)
@@ -70,12 +64,11 @@ func TestAcceptStoresThenAnnounces(t *testing.T) {
 	require.Equal(t, given, s.got[0], "nothing else is changed")
 }
 
-func TestWhatIsNotStoredIsNotAnnounced(t *testing.T) {
+func TestTheStoresRefusalIsTheAnswer(t *testing.T) {
 	t.Parallel()
-	s, a := &store{deliveries: []event.Delivery{{ID: uuid.New()}}, err: fault.Unavailable(nil, 0, "Not now.")}, &announcer{}
-	_, err := event.NewService(s, a).Accept(t.Context(), submission("order.paid"))
+	s := &store{err: fault.Unavailable(nil, 0, "Not now.")}
+	_, err := event.NewService(s).Accept(t.Context(), submission("order.paid"))
 	require.ErrorIs(t, err, s.err)
-	require.Empty(t, a.got)
 }
 
 func TestBadSubmissionsReachNoStore(t *testing.T) {
@@ -89,14 +82,13 @@ func TestBadSubmissionsReachNoStore(t *testing.T) {
 		"key with DEL":          {"a", "k\x7f", "invalid_idempotency_key", "Idempotency-Key"},
 		"long key":              {"a", strings.Repeat("k", 256), "invalid_idempotency_key", "Idempotency-Key"},
 	} {
-		s, a := &store{}, &announcer{}
+		s := &store{}
 		sub := submission(tt.eventType)
 		sub.IdempotencyKey = tt.key
-		_, err := event.NewService(s, a).Accept(t.Context(), sub)
+		_, err := event.NewService(s).Accept(t.Context(), sub)
 		require.Equal(t, fault.KindInvalid, fault.KindOf(err), name)
 		require.Equal(t, tt.code, string(fault.CodeOf(err)), name)
 		require.Equal(t, tt.field, fault.From(err).Field, name)
 		require.Empty(t, s.got, name)
-		require.Empty(t, a.got, name)
 	}
 }
