@@ -44,6 +44,8 @@ type Batcher[T any] struct {
 
 	queue   chan T
 	forming atomic.Int64  // items of the next batch, which have left the queue
+	want    atomic.Int64  // the collector is to be woken when the queue has so many items; 0: it is not
+	wake    chan struct{} // wakes it
 	closing chan struct{} // closed first: wakes the blocked Puts
 	done    chan struct{} // closed last: every flush has ended
 	stop    context.CancelFunc
@@ -67,6 +69,7 @@ func NewSized[T any](cfg Config, size func(T) int, flush FlushFunc[T]) *Batcher[
 	b := &Batcher[T]{
 		cfg: cfg, size: size, flush: flush, stop: stop,
 		queue:   make(chan T, cfg.Queue),
+		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
@@ -101,6 +104,7 @@ func (b *Batcher[T]) Put(ctx context.Context, item T) error {
 	}
 	select {
 	case b.queue <- item:
+		b.nudge()
 		return nil
 	case <-b.closing:
 		return ErrClosed
@@ -119,9 +123,24 @@ func (b *Batcher[T]) TryPut(item T) bool {
 	}
 	select {
 	case b.queue <- item:
+		b.nudge()
 		return true
 	default:
 		return false
+	}
+}
+
+// nudge wakes the collector if the queue has what it waits for.
+func (b *Batcher[T]) nudge() {
+	if want := b.want.Load(); want > 0 && int64(len(b.queue)) >= want {
+		b.rouse()
+	}
+}
+
+func (b *Batcher[T]) rouse() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -15,8 +15,9 @@ type collector[T any] struct {
 	done     chan []T // the slices of flushes that ended
 	free     [][]T    // slices for next batches
 
-	notBefore time.Time   // pace: when the next flush may start
-	timer     *time.Timer // runs out at notBefore while somebody waits for it
+	notBefore time.Time   // pace: when the next flush may start; zero: at once
+	peak      int         // about the most items that batches had lately
+	timer     *time.Timer // runs out at notBefore while the collector waits for it
 }
 
 // paceFrom is the size of a batch that says there is a load.
@@ -46,9 +47,7 @@ func (c *collector[T]) run(ctx context.Context) {
 		}
 		items := c.items
 		c.items, c.bytes = c.spare(), 0
-		if c.notBefore = (time.Time{}); c.cfg.Pace > 0 && len(items) >= paceFrom {
-			c.notBefore = time.Now().Add(c.cfg.Pace)
-		}
+		c.keepPace(len(items))
 		c.forming.Store(0)
 		c.inFlight++
 		flushes.Go(func() {
@@ -84,6 +83,14 @@ func (c *collector[T]) full() bool {
 	return len(c.items) >= c.cfg.MaxItems || c.cfg.MaxBytes > 0 && c.bytes >= c.cfg.MaxBytes
 }
 
+// keepPace notes that a flush of n items starts.
+func (c *collector[T]) keepPace(n int) {
+	c.peak = max(n, c.peak-c.peak/8)
+	if c.notBefore = (time.Time{}); c.cfg.Pace > 0 && n >= paceFrom {
+		c.notBefore = time.Now().Add(c.cfg.Pace)
+	}
+}
+
 // ready says whether the batch is flushed now: at once when no flush is in flight and the pace allows it, beside others when it is worth it.
 func (c *collector[T]) ready(open bool) bool {
 	switch {
@@ -91,10 +98,20 @@ func (c *collector[T]) ready(open bool) bool {
 		return false
 	case c.full() || !open:
 		return true
-	case c.inFlight > 0 && len(c.items) < c.cfg.Spill:
-		return false
 	}
-	return c.pause() <= 0
+	return len(c.items) >= c.enough()
+}
+
+// enough is the size from which the batch is flushed, given what is in flight and the pace.
+func (c *collector[T]) enough() int {
+	n := 1
+	if c.inFlight > 0 {
+		n = c.cfg.Spill
+	}
+	if c.pause() > 0 {
+		n = max(n, c.peak)
+	}
+	return min(n, c.cfg.MaxItems)
 }
 
 // pause is how long the pace asks to wait.
@@ -105,19 +122,30 @@ func (c *collector[T]) pause() time.Duration {
 	return time.Until(c.notBefore)
 }
 
-// wait waits for a flush to end, an item to come, or the pace to allow a flush.
+// wait waits until there may be something to flush: for a first item, for enough items, for the pace, or for a flush to end.
 func (c *collector[T]) wait(open bool) bool {
 	queue := c.queue
 	var allowed <-chan time.Time
-	if pause := c.pause(); pause > 0 && len(c.items) > 0 && c.inFlight < c.cfg.Parallel {
-		c.timer.Reset(pause)
-		defer c.timer.Stop()
-		allowed, queue = c.timer.C, nil // what comes meanwhile is taken then, without waking for each
-	}
-	if !open || c.inFlight >= c.cfg.Parallel {
+	switch {
+	case !open || c.inFlight >= c.cfg.Parallel:
 		queue = nil
+	case len(c.items) > 0:
+		queue = nil // what comes is taken when it is enough, without waking for each item
+		missing := max(c.enough()-len(c.items), 1)
+		c.want.Store(int64(missing))
+		defer c.want.Store(0)
+		if len(c.queue) >= missing {
+			return open
+		}
+		if pause := c.pause(); pause > 0 {
+			c.timer.Reset(pause)
+			defer c.timer.Stop()
+			allowed = c.timer.C
+		}
 	}
 	select {
+	case <-c.wake:
+		return open
 	case <-allowed:
 		return open
 	case item, ok := <-queue:
@@ -150,5 +178,6 @@ func (b *Batcher[T]) refuse() {
 		defer b.mu.Unlock()
 		b.closed = true
 		close(b.queue)
+		b.rouse() // to find the queue closed
 	})
 }

@@ -1,4 +1,10 @@
-// Command bench measures Beaconpost; see docs/benchmarks.md.
+// Command bench measures Beaconpost on this machine; docs/benchmarks.md says what and how.
+//
+//	bench [full]     everything, about six minutes
+//	bench smoke      the same in seconds, to see that it works
+//	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
+//
+// It runs in the repository's root, which it builds the system from.
 package main
 
 import (
@@ -7,26 +13,35 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/beaconpost/beaconpost/e2e/internal/bench"
 )
 
 func main() {
-	if isRole, err := bench.RunRole(os.Args[1:]); isRole {
-		exit(err)
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	exit(bench.Explore(ctx, os.Args[1:]))
-}
-
-func exit(err error) {
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-var _ = time.Second
+func run(args []string) error {
+	if isRole, err := bench.RunRole(args); isRole {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	const root = "."
+	what := "full"
+	if len(args) > 0 {
+		what, args = args[0], args[1:]
+	}
+	switch what {
+	case "full":
+		return bench.Run(ctx, bench.Full(root), os.Stdout, os.Stderr)
+	case "smoke":
+		return bench.Run(ctx, bench.Smoke(root), os.Stdout, os.Stderr)
+	case "explore":
+		return bench.Explore(ctx, root, args)
+	}
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke or explore", what)
+}

@@ -124,6 +124,137 @@ CREATE TABLE baseline.delivery_attempts (tenant_id uuid, id uuid, delivery_id uu
 	dropBaseline       = `DROP SCHEMA baseline CASCADE`
 )
 
+// baselines are those of one payload size. CPU is in microseconds per event.
+type baselines struct {
+	chi                  loadResult
+	chiCPU, chiClientCPU float64
+	chiMemory            int64
+	direct               loadResult
+	directCPU, sinkCPU   float64
+	directMemory         int64
+	rows, whole          part // Postgres until the 202, and until the delivery has ended
+	jetstream            part
+}
+
+// part is a store alone.
+type part struct {
+	rate  float64 // events/s
+	cpu   float64 // of the server, microseconds per event
+	bytes float64 // written per event
+}
+
+func (s *suite) measureBaselines(ctx context.Context) error {
+	for _, size := range s.Payloads {
+		s.say("baselines with %d bytes", size)
+		b := &baselines{}
+		s.base[size] = b
+		for _, measure := range []func(context.Context, int, *baselines) error{s.chiAlone, s.clientAlone, s.postgresAlone, s.jetStreamAlone} {
+			if err := measure(ctx, size, b); err != nil {
+				return fmt.Errorf("baseline: %w", err)
+			}
+		}
+	}
+	b := s.base[s.Payloads[0]]
+	s.heading(fmt.Sprintf("Baselines, %s each", s.Baseline))
+	for _, f := range []figure{
+		{name: "bare chi handler: decode, 202", value: b.chi.perSecond(), unit: "/s"},
+		{name: "bare net/http client to sink", value: b.direct.perSecond(), unit: "/s"},
+		{name: "Postgres alone, event and delivery rows, batches of 256 on 2 connections", value: b.rows.rate, unit: "/s"},
+		{name: "Postgres alone, all rows of an event that is delivered", value: b.whole.rate, unit: "/s"},
+		{name: "JetStream alone, publish and consume, a message per delivery", value: b.jetstream.rate, unit: "/s"},
+	} {
+		s.add(f)
+	}
+	return nil
+}
+
+func (s *suite) chiAlone(ctx context.Context, size int, b *baselines) (err error) {
+	h, err := startHelper(roleChi)
+	if err != nil {
+		return err
+	}
+	defer h.stop()
+	load := s.closed(size, s.Baseline)
+	load.URL, load.Keys, load.Types = "http://"+h.addr+"/v1/events", []string{s.APIKey}, s.types
+	before := cpuOf(h.pid())
+	if b.chi, err = runLoadProcess(ctx, roleProducer, load, func(int64) {}); err != nil {
+		return err
+	}
+	b.chiCPU, b.chiClientCPU = perThousand(cpuOf(h.pid())-before, b.chi.Accepted), perThousand(b.chi.cpu, b.chi.Accepted)
+	b.chiMemory = peakOf(h.pid())
+	return nil
+}
+
+func (s *suite) clientAlone(ctx context.Context, size int, b *baselines) (err error) {
+	h, err := startHelper(roleSink) // one of its own: these are no events
+	if err != nil {
+		return err
+	}
+	defer h.stop()
+	load := s.closed(size, s.Baseline)
+	load.URL = "http://" + h.addr + "/hook"
+	before := cpuOf(h.pid())
+	if b.direct, err = runLoadProcess(ctx, roleDirect, load, func(int64) {}); err != nil {
+		return err
+	}
+	b.directCPU, b.sinkCPU = perThousand(b.direct.cpu, b.direct.Accepted), perThousand(cpuOf(h.pid())-before, b.direct.Accepted)
+	b.directMemory = b.direct.memory
+	return nil
+}
+
+// baselinesAt measures the bare handler and the bare client under a load of a fixed rate.
+func (s *suite) baselinesAt(ctx context.Context, load Load) (chi, direct loadResult, err error) {
+	load.Duration = min(load.Duration, 2*s.Baseline)
+	h, err := startHelper(roleChi)
+	if err != nil {
+		return chi, direct, err
+	}
+	defer h.stop()
+	load.URL, load.Keys, load.Types = "http://"+h.addr+"/v1/events", []string{s.APIKey}, s.types
+	if chi, err = runLoadProcess(ctx, roleProducer, load, func(int64) {}); err != nil {
+		return chi, direct, err
+	}
+	sink, err := startHelper(roleSink)
+	if err != nil {
+		return chi, direct, err
+	}
+	defer sink.stop()
+	load.URL = "http://" + sink.addr + "/hook"
+	direct, err = runLoadProcess(ctx, roleDirect, load, func(int64) {})
+	return chi, direct, err
+}
+
+func (s *suite) postgresAlone(ctx context.Context, size int, b *baselines) error {
+	for _, into := range []struct {
+		part  *part
+		whole bool
+	}{{&b.rows, false}, {&b.whole, true}} {
+		before, err := s.usage(ctx)
+		if err != nil {
+			return err
+		}
+		rate, err := PostgresAlone(ctx, s.DatabaseURL(), payloadOf(size), into.whole, s.Baseline)
+		if err != nil {
+			return err
+		}
+		after, err := s.usage(ctx)
+		if err != nil {
+			return err
+		}
+		events := rate * s.Baseline.Seconds()
+		*into.part = part{rate, float64((after.cpu["postgres"] - before.cpu["postgres"]).Microseconds()) / events, float64(after.wal-before.wal) / events}
+	}
+	return nil
+}
+
+func (s *suite) jetStreamAlone(ctx context.Context, _ int, b *baselines) error {
+	cpu, written := cpuOf(s.NATS.PID()), writtenBy(s.NATS.PID())
+	rate, err := JetStreamAlone(ctx, s.NATSURL(), s.Baseline)
+	events := rate * s.Baseline.Seconds()
+	b.jetstream = part{rate, float64((cpuOf(s.NATS.PID()) - cpu).Microseconds()) / events, float64(writtenBy(s.NATS.PID())-written) / events}
+	return err
+}
+
 // PostgresAlone stores the rows of events in batches of 256 on two connections, and says how many events a second that makes. With
 // whole, that is everything an event needs until it is delivered; without, what it needs until it is accepted.
 func PostgresAlone(ctx context.Context, url string, payload []byte, whole bool, during time.Duration) (perSecond float64, err error) {

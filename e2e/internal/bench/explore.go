@@ -15,7 +15,7 @@ import (
 )
 
 // Explore runs one load and prints what it cost, for who works on the speed of the path.
-func Explore(ctx context.Context, args []string) (err error) {
+func Explore(ctx context.Context, root string, args []string) (err error) {
 	flags := flag.NewFlagSet("explore", flag.ContinueOnError)
 	load := Load{}
 	flags.IntVar(&load.Connections, "connections", 64, "")
@@ -29,7 +29,7 @@ func Explore(ctx context.Context, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	r, err := startRig(ctx, rigConfig{root: ".", replicas: *replicas, statements: *statements, log: os.Stderr})
+	r, err := startRig(ctx, rigConfig{root: root, replicas: *replicas, statements: *statements, log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,11 @@ func Explore(ctx context.Context, args []string) (err error) {
 	}
 	var wg sync.WaitGroup
 	if *profiles != "" {
-		for name, p := range map[string]*stack.Process{"ingest": r.Ingest, "delivery": r.Deliveries[0]} {
+		profiled := map[string]*stack.Process{"ingest": r.Ingest}
+		if len(r.Deliveries) > 0 {
+			profiled["delivery"] = r.Deliveries[0]
+		}
+		for name, p := range profiled {
 			wg.Go(func() {
 				body, err := stack.Get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Admin, int(load.Duration.Seconds())))
 				if err == nil {

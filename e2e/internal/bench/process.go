@@ -91,6 +91,9 @@ func valueOf(pid int, file, name string) int64 {
 // residentOf gives the resident memory of a process in bytes.
 func residentOf(pid int) int64 { return valueOf(pid, "status", "VmRSS") << 10 }
 
+// peakOf gives the most resident memory that a process ever had, in bytes.
+func peakOf(pid int) int64 { return valueOf(pid, "status", "VmHWM") << 10 }
+
 // writtenBy gives the bytes that a process made the system write to storage.
 func writtenBy(pid int) int64 { return valueOf(pid, "io", "write_bytes") }
 

@@ -84,12 +84,27 @@ func startRig(ctx context.Context, cfg rigConfig) (_ *rig, err error) {
 	if err := r.StartMonitor(ctx); err != nil {
 		return nil, err
 	}
-	for range cfg.replicas {
+	for range max(cfg.replicas, 1) {
 		if err := r.StartDelivery(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if cfg.replicas == 0 { // it has declared its stream, as it has in every installation
+		if err := r.stopDelivery(); err != nil {
+			return nil, err
+		}
+	}
 	return r, r.createEndpoint(ctx, r.APIKey, nil)
+}
+
+// stopDelivery ends all replicas.
+func (r *rig) stopDelivery() error {
+	var errs []error
+	for _, p := range r.Deliveries {
+		errs = append(errs, p.Terminate())
+	}
+	r.Deliveries = nil
+	return errors.Join(errs...)
 }
 
 func (r *rig) createEndpoint(ctx context.Context, key string, types []string) error {
@@ -186,14 +201,15 @@ func (r *rig) usage(ctx context.Context) (usage, error) {
 // pass is one measured load on the system.
 type pass struct {
 	loadResult
-	sink     SinkStats
-	arrived  int64                    // during the load
-	cpu      map[string]time.Duration // by process, the producer's included
-	wal      int64                    // bytes
-	nats     int64
-	memory   map[string]int64 // peak resident bytes by process
-	ours     int64            // peak of the sum over our processes
-	backlogs []int64          // accepted and not arrived, each second
+	sink           SinkStats
+	arrived        int64                    // during the load
+	cpu            map[string]time.Duration // by process, the producer's included
+	wal            int64                    // bytes
+	nats           int64
+	memory         map[string]int64 // peak resident bytes by process
+	ours           int64            // peak of the sum over our processes
+	postgresMemory int64            // at the end of the load, shared pages counted once
+	backlogs       []int64          // accepted and not arrived, each second
 }
 
 // deliveredPerSecond is the rate at which events arrived while the load was on.
@@ -227,6 +243,7 @@ func (r *rig) measure(ctx context.Context, name string, load Load) (*pass, error
 	if err != nil {
 		return nil, err
 	}
+	p.postgresMemory = treeMemory(r.Postgres.PID())
 	arrivedAfter, err := r.arrived(ctx)
 	if err != nil {
 		return nil, err

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,7 +39,10 @@ func RunRole(args []string) (bool, error) {
 	case roleSink:
 		return true, RunSink(ctx, "127.0.0.1:0", announce)
 	case roleChi:
-		return true, RunChi(ctx, "127.0.0.1:0", announce)
+		if err := RunChi(ctx, "127.0.0.1:0", announce); !errors.Is(err, http.ErrServerClosed) {
+			return true, err
+		}
+		return true, nil
 	case roleProducer, roleDirect:
 		return true, runLoad(ctx, args[0], os.Stdin, os.Stdout)
 	}
@@ -108,7 +113,8 @@ func (h *helper) stop() {
 // loadResult is what a load's process reported and used.
 type loadResult struct {
 	Produced
-	cpu time.Duration
+	cpu    time.Duration
+	memory int64 // most resident bytes
 }
 
 // perSecond is the rate of acceptance.
@@ -155,6 +161,9 @@ func runLoadProcess(ctx context.Context, role string, load Load, each func(accep
 	}
 	if err != io.EOF { //nolint:errorlint // the decoder returns io.EOF itself
 		return result, fmt.Errorf("read from %s: %w", role, err)
+	}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		result.memory = usage.Maxrss << 10
 	}
 	result.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return result, nil

@@ -24,8 +24,8 @@ const (
 	flushItems    = 512
 	flushBytes    = 8 << 20
 	flushParallel = 2
-	flushSpill    = 128
-	flushPace     = 2 * time.Millisecond
+	flushSpill    = 64
+	flushPace     = 0
 	flushQueue    = 8192
 	flushTimeout  = 10 * time.Second
 	routesCached  = 10000 // tenants

@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Report is a table of results, each beside the baseline of the same run.
+type Report struct {
+	out io.Writer
+	// Broken lists what must not happen at any speed.
+	Broken []string
+}
+
+// heading begins a table.
+func (r *Report) heading(title string) {
+	fmt.Fprintf(r.out, "\n### %s\n\n| result | value | baseline of the same run | ratio | aim |\n| --- | ---: | --- | ---: | --- |\n", title)
+}
+
+const unitCPU = "s/1,000"
+
+// figure is a result.
+type figure struct {
+	name     string
+	value    float64
+	unit     string // "/s", "ms", "µs", "MiB", "B", ""
+	baseline float64
+	of       string // what the baseline is; "" if there is none
+	aim      string // "" if there is none
+	met      bool
+}
+
+func (r *Report) add(f figure) {
+	aim := f.aim
+	if aim != "" {
+		aim += map[bool]string{true: ": met", false: ": **not met**"}[f.met]
+	}
+	base, ratio := "", ""
+	if f.of != "" {
+		base, ratio = f.of+" "+number(f.baseline, f.unit), "—"
+		if f.baseline > 0 {
+			ratio = strconv.FormatFloat(f.value/f.baseline, 'f', 2, 64)
+		}
+	}
+	fmt.Fprintf(r.out, "| %s | %s | %s | %s | %s |\n", f.name, number(f.value, f.unit), base, ratio, aim)
+}
+
+func number(v float64, unit string) string {
+	digits := 0
+	if (v != float64(int64(v))) && v < 100 {
+		digits = 1
+	}
+	if v < 1 && v > 0 {
+		digits = 2
+	}
+	if unit == unitCPU {
+		digits = 4
+	}
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if whole, _, _ := strings.Cut(text, "."); len(whole) > 4 {
+		text = whole[:len(whole)-3] + "," + whole[len(whole)-3:]
+	}
+	if unit == "/s" {
+		return text + "/s"
+	}
+	return strings.TrimSpace(text + " " + unit)
+}
+
+func (r *Report) note(format string, args ...any) {
+	fmt.Fprintf(r.out, "\n"+format+"\n", args...)
+}
+
+// broken notes something that must not happen.
+func (r *Report) broken(format string, args ...any) {
+	r.Broken = append(r.Broken, fmt.Sprintf(format, args...))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// perThousand is CPU time in milliseconds per thousand events, which is microseconds per event.
+func perThousand(d time.Duration, events int64) float64 {
+	if events == 0 {
+		return 0
+	}
+	return float64(d.Microseconds()) / float64(events)
+}
+
+// describeRun says where and of what the figures are.
+func describeRun(ctx context.Context, root string) string {
+	commit := output(ctx, root, "git", "rev-parse", "--short=12", "HEAD")
+	if output(ctx, root, "git", "status", "--porcelain") != "" {
+		commit += ", with uncommitted changes"
+	}
+	return fmt.Sprintf("%s · commit %s · %s, %d cores, %s of memory · %s · %s",
+		time.Now().UTC().Format(time.DateOnly), commit, procLine("/proc/cpuinfo", "model name"), runtime.NumCPU(), memory(), osName(), runtime.Version())
+}
+
+func output(ctx context.Context, dir, name string, args ...string) string {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// procLine reads the first "name : value" line of a file.
+func procLine(file, name string) string {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(raw)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}
+
+func memory() string {
+	kib, err := strconv.ParseInt(strings.TrimSuffix(procLine("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d GiB", (kib+1<<19)>>20)
+}
+
+func osName() string {
+	raw, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return runtime.GOOS
+	}
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(value), `"`)
+		}
+	}
+	return runtime.GOOS
+}
