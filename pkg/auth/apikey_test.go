@@ -130,7 +130,8 @@ func TestAPIKeyCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s store
 		key, _, _ := auth.NewAPIKey()
-		v := auth.NewAPIKeyVerifier(&s, auth.CacheConfig{})
+		informed := false
+		v := auth.NewAPIKeyVerifier(&s, auth.CacheConfig{Informed: func() bool { return informed }})
 		verify := func() error { _, err := v.Verify(t.Context(), key); return err }
 
 		requireFault(t, verify(), fault.KindUnauthenticated, auth.CodeInvalidCredentials)
@@ -144,7 +145,18 @@ func TestAPIKeyCache(t *testing.T) {
 		require.NoError(t, verify(), "a key is remembered")
 		require.EqualValues(t, 2, s.calls.Load())
 		time.Sleep(5 * time.Second)
-		require.Error(t, verify(), "for five seconds")
+		require.Error(t, verify(), "for five seconds, since nobody would tell of a revocation")
+
+		s.set(key, auth.APIKeyRecord{ID: "k"})
+		v.ForgetAll()
+		require.NoError(t, verify())
+		s.set(key, auth.APIKeyRecord{ID: "k", RevokedAt: time.Now()})
+		informed = true
+		time.Sleep(59 * time.Second)
+		require.NoError(t, verify(), "for a minute, since somebody would")
+		informed = false
+		require.Error(t, verify(), "which it is too old for when nobody would any more")
+		informed = true
 
 		s.set(key, auth.APIKeyRecord{ID: "k"})
 		v.Forget("other")
@@ -233,7 +245,7 @@ func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s store
-		v := auth.NewAPIKeyVerifier(&s, auth.CacheConfig{Size: 4, TTL: time.Hour})
+		v := auth.NewAPIKeyVerifier(&s, auth.CacheConfig{Size: 4})
 		keys := make([]string, 100)
 		for i := range keys {
 			keys[i], _, _ = auth.NewAPIKey()
@@ -299,7 +311,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"BEACONPOST_JWT_JWKS": "", "BEACONPOST_JWT_ISSUER": "", "BEACONPOST_JWT_AUDIENCE": "", "BEACONPOST_JWT_TENANT_CLAIM": "tenant_id",
 		"BEACONPOST_JWT_SCOPES_CLAIM": "scope", "BEACONPOST_JWT_ALGORITHMS": "RS256,ES256,EdDSA", "BEACONPOST_JWT_LEEWAY": "30s",
-		"BEACONPOST_JWT_REFRESH_INTERVAL": "5m", "BEACONPOST_CACHE_TTL": "5s", "BEACONPOST_CACHE_NEGATIVE_TTL": "1s", "BEACONPOST_CACHE_SIZE": "10000",
+		"BEACONPOST_JWT_REFRESH_INTERVAL": "5m", "BEACONPOST_CACHE_TTL": "60s", "BEACONPOST_CACHE_OFFLINE_TTL": "5s", "BEACONPOST_CACHE_NEGATIVE_TTL": "1s", "BEACONPOST_CACHE_SIZE": "100000",
 	}, defaults)
 }
 

@@ -17,27 +17,38 @@ const lookupTimeout = 3 * time.Second
 
 // CacheConfig bounds the cache of an APIKeys. Zero fields take the default.
 type CacheConfig struct {
-	TTL         time.Duration `env:"TTL" envDefault:"5s" doc:"How long a replica may accept an API key after its revocation."`
+	TTL         time.Duration `env:"TTL" envDefault:"60s" doc:"How long an API key is remembered. Replicas hear of a revocation over NATS at once; this is for when a message is lost."`
+	OfflineTTL  time.Duration `env:"OFFLINE_TTL" envDefault:"5s" doc:"The same while a replica has no connection to NATS, so that it would not hear."`
 	NegativeTTL time.Duration `env:"NEGATIVE_TTL" envDefault:"1s" doc:"How long a replica may refuse a new API key that was tried before it existed."`
-	Size        int           `env:"SIZE" envDefault:"10000" doc:"API keys remembered per replica."`
+	Size        int           `env:"SIZE" envDefault:"100000" doc:"API keys remembered per replica, of about 300 bytes each."`
+
+	// Informed says whether Forget is called now for keys that others change. nil: it never is.
+	Informed func() bool
 }
 
 func (c CacheConfig) withDefaults() CacheConfig {
 	if c.TTL <= 0 {
-		c.TTL = 5 * time.Second
+		c.TTL = time.Minute
+	}
+	if c.OfflineTTL <= 0 {
+		c.OfflineTTL = 5 * time.Second
+	}
+	if c.Informed == nil {
+		c.Informed = func() bool { return false }
 	}
 	if c.NegativeTTL <= 0 {
 		c.NegativeTTL = time.Second
 	}
 	if c.Size <= 0 {
-		c.Size = 10_000
+		c.Size = 100_000
 	}
 	return c
 }
 
-// APIKeys verifies API keys. A record is looked up once for concurrent requests and remembered for a few seconds, so a
-// revocation takes effect after at most CacheConfig.TTL, at once in the process that calls Forget. An expiry is exact.
+// APIKeys verifies API keys. A record is looked up once for concurrent requests and remembered, so a revocation takes effect at once where
+// Forget is called, and elsewhere after at most CacheConfig.TTL, or OfflineTTL while nobody would call it. An expiry is exact.
 type APIKeys struct {
+	cfg     CacheConfig
 	lookup  APIKeyLookup
 	found   *cache[APIKeyRecord]
 	absent  *cache[struct{}] // apart, so that guesses do not push out good keys
@@ -50,9 +61,10 @@ var _ Verifier = (*APIKeys)(nil)
 func NewAPIKeyVerifier(lookup APIKeyLookup, cfg CacheConfig) *APIKeys {
 	cfg = cfg.withDefaults()
 	return &APIKeys{
+		cfg:    cfg,
 		lookup: lookup,
-		found:  newCache[APIKeyRecord](cfg.Size, cfg.TTL),
-		absent: newCache[struct{}](cfg.Size, cfg.NegativeTTL),
+		found:  newCache[APIKeyRecord](cfg.Size),
+		absent: newCache[struct{}](min(cfg.Size, 10_000)),
 	}
 }
 
@@ -74,11 +86,24 @@ func (k *APIKeys) Forget(id string) {
 	k.found.remove(func(r APIKeyRecord) bool { return r.ID == id })
 }
 
+// ForgetAll drops everything. Call it when changes may have been missed.
+func (k *APIKeys) ForgetAll() {
+	k.found.remove(func(APIKeyRecord) bool { return true })
+}
+
+// ttl is how long a record counts now.
+func (k *APIKeys) ttl() time.Duration {
+	if k.cfg.Informed() {
+		return k.cfg.TTL
+	}
+	return min(k.cfg.OfflineTTL, k.cfg.TTL)
+}
+
 func (k *APIKeys) record(ctx context.Context, hash [sha256.Size]byte) (APIKeyRecord, error) {
-	if record, ok := k.found.get(hash); ok {
+	if record, ok := k.found.get(hash, k.ttl()); ok {
 		return record, nil
 	}
-	if _, ok := k.absent.get(hash); ok {
+	if _, ok := k.absent.get(hash, k.cfg.NegativeTTL); ok {
 		return APIKeyRecord{}, unknownAPIKey()
 	}
 	epoch := k.found.epoch() // part of the name: who comes after a Forget does not join a lookup from before it

@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// cache remembers values for a fixed time under a hash. It holds at most size entries, in two halves: when the young
+// cache remembers values for a time under a hash. It holds at most size entries, in two halves: when the young
 // half is full it becomes the old one, and what was in the old half is forgotten. An entry that is read again is not
 // renewed: its time runs from when it was put.
 type cache[V any] struct {
 	half int
-	ttl  time.Duration
 
 	mu         sync.Mutex
 	young, old map[[sha256.Size]byte]cached[V]
@@ -20,22 +19,23 @@ type cache[V any] struct {
 }
 
 type cached[V any] struct {
-	value   V
-	expires time.Time
+	value V
+	put   time.Time
 }
 
-func newCache[V any](size int, ttl time.Duration) *cache[V] {
-	return &cache[V]{half: max(size/2, 1), ttl: ttl, young: map[[sha256.Size]byte]cached[V]{}}
+func newCache[V any](size int) *cache[V] {
+	return &cache[V]{half: max(size/2, 1), young: map[[sha256.Size]byte]cached[V]{}}
 }
 
-func (c *cache[V]) get(key [sha256.Size]byte) (value V, ok bool) {
+// get gives what was put no longer ago than ttl.
+func (c *cache[V]) get(key [sha256.Size]byte, ttl time.Duration) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry, ok := c.young[key]
 	if !ok {
 		entry, ok = c.old[key]
 	}
-	if !ok || !time.Now().Before(entry.expires) {
+	if !ok || time.Since(entry.put) >= ttl {
 		return value, false
 	}
 	return entry.value, true
@@ -55,9 +55,9 @@ func (c *cache[V]) put(key [sha256.Size]byte, value V, epoch uint64) {
 		return
 	}
 	if len(c.young) >= c.half {
-		c.old, c.young = c.young, make(map[[sha256.Size]byte]cached[V], c.half)
+		c.old, c.young = c.young, make(map[[sha256.Size]byte]cached[V])
 	}
-	c.young[key] = cached[V]{value: value, expires: time.Now().Add(c.ttl)}
+	c.young[key] = cached[V]{value: value, put: time.Now()}
 }
 
 func (c *cache[V]) remove(match func(V) bool) {

@@ -50,7 +50,7 @@ func NewJWTVerifier(ctx context.Context, cfg JWTConfig) (*JWT, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure jwt verifier: %w", err)
 	}
-	v := &JWT{cfg: cfg, source: src, verified: newCache[Principal](verifiedTokens, rememberedFor)}
+	v := &JWT{cfg: cfg, source: src, verified: newCache[Principal](verifiedTokens)}
 	v.refresher = &refresher{load: v.load, every: every, atMost: atMost}
 	err = v.refresher.start(ctx)
 	if _, isFile := src.(*fileSource); isFile && err != nil {
@@ -77,7 +77,7 @@ func (v *JWT) Verify(ctx context.Context, token string) (Principal, error) {
 		return Principal{}, invalid("The token is too long.", nil)
 	}
 	hash := sha256.Sum256([]byte(token))
-	if p, ok := v.verified.get(hash); ok && time.Now().Before(p.ExpiresAt) {
+	if p, ok := v.verified.get(hash, rememberedFor); ok && time.Now().Before(p.ExpiresAt) {
 		return p, nil
 	}
 	if err := v.Ready(ctx); err != nil {

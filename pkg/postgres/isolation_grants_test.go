@@ -72,11 +72,13 @@ beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_delivery: schema public: USAGE
 beaconpost_delivery: webhook_events: SELECT
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
+beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)
 beaconpost_ingest: endpoint_secrets: SELECT, UPDATE (ciphertext, key_id)
 beaconpost_ingest: function beaconpost_partitions_ahead(): EXECUTE
-beaconpost_ingest: idempotency_keys: DELETE, SELECT (created_at, key, tenant_id)
+beaconpost_ingest: idempotency_keys: DELETE, INSERT (body_hash, event_id, key, tenant_id), SELECT (created_at, event_id, key, tenant_id)
 beaconpost_ingest: schema public: USAGE
 beaconpost_ingest: tenants: INSERT, SELECT
+beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, id, payload, project_id, tenant_id)
 beaconpost_monitor: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_monitor: schema public: USAGE
 `

@@ -13,7 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
 )
 
 const invalidText = "22P02"
@@ -320,5 +322,59 @@ func TestBackgroundRolesSeeWhatIsGranted(t *testing.T) {
 			}
 		})
 		require.NotZero(t, seen, role)
+	}
+}
+
+// Ingest's flush is for many tenants in one statement. It can append for those that it names, and for nobody else.
+func TestAFlushAppendsForTheTenantsItNamesOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	insert := func(named []tenant.ID, owners ...tenant.ID) error {
+		p := &postgres.Pipeline{}
+		if named != nil {
+			p.Tenants(named)
+		} else {
+			p.Role(postgres.RoleIngest)
+		}
+		n := len(owners)
+		owner := func(i int) uuid.UUID { return owners[i].UUID() }
+		ids := func(int) uuid.UUID { return uuid.Must(uuid.NewV7()) }
+		text := func(int) string { return uuid.NewString() }
+		hash := func(int) []byte { return make([]byte, 32) }
+		p.Queue(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[])`, nil,
+			postgres.UUIDs(n, owner), postgres.UUIDs(n, ids), postgres.Texts(n, text), postgres.NullBytes(n, hash))
+		p.Queue(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) SELECT t, i, i, i, now() FROM unnest($1::uuid[], $2::uuid[]) AS x (t, i)`, nil,
+			postgres.UUIDs(n, owner), postgres.UUIDs(n, ids))
+		p.Queue(`INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[]) RETURNING event_id`, nil,
+			postgres.UUIDs(n, owner), postgres.Texts(n, text), postgres.NullBytes(n, hash), postgres.UUIDs(n, ids))
+		return b.Run(t.Context(), p)
+	}
+	count := func() (n int) {
+		require.NoError(t, b.root.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM webhook_events) + (SELECT count(*) FROM deliveries) + (SELECT count(*) FROM idempotency_keys)`).Scan(&n))
+		return n
+	}
+	require.NoError(t, insert([]tenant.ID{b.a}, b.a, b.a))
+	require.NoError(t, insert([]tenant.ID{b.a, b.b}, b.b, b.a))
+	require.Equal(t, 12, count())
+	for name, err := range map[string]error{
+		"another's":         insert([]tenant.ID{b.a}, b.b),
+		"one among others'": insert([]tenant.ID{b.a}, b.a, b.a, b.b),
+		"nobody named":      insert(nil, b.a),
+		"an empty list":     insert([]tenant.ID{}, b.a),
+	} {
+		requireRefused(t, err, name)
+	}
+	require.Equal(t, 12, count())
+
+	// Each table by itself refuses too.
+	for _, sql := range []string{
+		`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'x', '')`,
+		`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $2, $2, now())`,
+		`INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id) VALUES ($1, 'k', sha256(''), $2)`,
+	} {
+		p := &postgres.Pipeline{}
+		p.Tenants([]tenant.ID{b.a})
+		p.Queue(sql, nil, b.b.UUID(), uuid.Must(uuid.NewV7()))
+		requireRefused(t, b.Run(t.Context(), p), sql)
 	}
 }

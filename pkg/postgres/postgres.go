@@ -99,10 +99,11 @@ const (
 	takeRoleForBatch = `SELECT set_config('role', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('random_page_cost', '1.1', true)`
 	// A statement that looks rows up by an array of keys has one good plan however large the tables are: the key's index, row by row. With every other
 	// way switched off that is what it gets, so it need not be planned again; partitions are pruned when it starts.
-	takeRoleForKeys = `SELECT set_config('role', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('enable_material', 'off', true)`
-	takeTenant = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
+	byKeys = `, set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_material', 'off', true)`
+	takeRoleForKeys = `SELECT set_config('role', $1, true)` + byKeys
+	takeTenants     = `SELECT set_config('role', $1, true), set_config('app.tenant_ids', $2, true)` + byKeys
+	takeTenant      = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
 )
 
 // InTenant runs fn in one transaction as RoleAPI with t as its tenant: row-level security shows and accepts only t's rows.
@@ -139,6 +140,19 @@ type Pipeline struct {
 // Tenant makes the following statements run as RoleAPI for t.
 func (p *Pipeline) Tenant(t tenant.ID) {
 	p.batch.Queue(takeTenant, string(RoleAPI), t.String())
+}
+
+// Tenants makes the following statements run as RoleIngest, which may append rows of these tenants and of no others. They are planned as those
+// of RoleForKeys are.
+func (p *Pipeline) Tenants(tenants []tenant.ID) {
+	list := make([]byte, 0, 37*len(tenants))
+	for i, t := range tenants {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, t.String()...)
+	}
+	p.batch.Queue(takeTenants, string(RoleIngest), string(list))
 }
 
 // Role makes the following statements run as role.

@@ -22,7 +22,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.Equal(t, "info", cfg.LogLevel)
 	require.Equal(t, 25*time.Second, cfg.ShutdownGrace)
 	require.InDelta(t, 1, cfg.TraceSampleRatio, 0)
-	require.Equal(t, 5*time.Second, cfg.APIKeys.TTL)
+	require.Equal(t, time.Minute, cfg.APIKeys.TTL)
 }
 
 func TestConfigNamesTheVariableAtFault(t *testing.T) {

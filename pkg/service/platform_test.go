@@ -274,3 +274,41 @@ func TestKeysAndTokensAreBothAccepted(t *testing.T) {
 	require.ErrorContains(t, err, "This kind of credential is not accepted here.")
 	require.NoError(t, without.Ready(t.Context()))
 }
+
+// Processes remember keys for a minute; that one was revoked they hear over NATS, or find out when they were away.
+func TestARevocationIsHeardByAll(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	caches := []string{"BEACONPOST_API_KEY_CACHE_TTL=1h", "BEACONPOST_API_KEY_CACHE_OFFLINE_TTL=2s"}
+	one, other := b.open(postgres.RoleIngest, caches...), b.open(postgres.RoleDelivery, caches...)
+	key, hash, prefix := auth.NewAPIKey()
+	owner, id := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	exec := func(sql string, args ...any) {
+		_, err := b.root.Exec(t.Context(), sql, args...)
+		require.NoError(t, err)
+	}
+	exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, owner)
+	exec(`INSERT INTO api_keys (tenant_id, id, name, prefix, key_hash, scopes) VALUES ($1, $2, 'key', $3, $4, '{events:read}')`, owner, id, prefix, hash)
+	accepted := func(p *service.Platform) bool {
+		_, err := p.Authenticator.Verify(t.Context(), key)
+		return err == nil
+	}
+	require.Eventually(t, func() bool { return one.NATS.IsConnected() && other.NATS.IsConnected() }, 20*time.Second, time.Millisecond)
+	require.NoError(t, other.NATS.Flush(), "its subscription is in place")
+	require.True(t, accepted(one) && accepted(other))
+
+	exec(`UPDATE api_keys SET revoked_at = now()`)
+	require.True(t, accepted(other), "remembered")
+	one.ForgetAPIKey(id.String())
+	require.False(t, accepted(one))
+	require.Eventually(t, func() bool { return !accepted(other) }, 5*time.Second, time.Millisecond)
+
+	exec(`UPDATE api_keys SET revoked_at = NULL`)
+	one.ForgetAPIKey(id.String())
+	require.Eventually(t, func() bool { return accepted(other) }, 5*time.Second, time.Millisecond)
+	require.NoError(t, b.NATS.Shutdown(t.Context()))
+	require.Eventually(t, func() bool { return !other.NATS.IsConnected() }, 20*time.Second, time.Millisecond)
+	exec(`UPDATE api_keys SET revoked_at = now()`)
+	one.ForgetAPIKey(id.String()) // nobody hears it
+	require.Eventually(t, func() bool { return !accepted(other) }, 20*time.Second, 10*time.Millisecond, "without the broker nothing is remembered for long")
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
+	"github.com/beaconpost/beaconpost/proto/subject"
 )
 
 // Config is what all services read. Fields without a tag are set by the process that starts the service.
@@ -108,12 +109,16 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 		return nil, err
 	}
 	p.Push("database pool", 5*time.Second, func(context.Context) error { p.DB.Close(); return nil })
-	p.NATS, err = stream.Connect(stream.Config{URL: cfg.NATSURL, Name: "beaconpost-" + name, Options: cfg.NATSOptions}, p.Telemetry.Log)
+	keysCache := cfg.APIKeys
+	keysCache.Informed = func() bool { return p.NATS.IsConnected() }
+	p.keys = auth.NewAPIKeyVerifier(&apiKeys{db: p.DB, role: role}, keysCache)
+	// What was said while the connection was away was not heard.
+	p.NATS, err = stream.Connect(stream.Config{URL: cfg.NATSURL, Name: "beaconpost-" + name, Again: p.keys.ForgetAll, Options: cfg.NATSOptions}, p.Telemetry.Log)
 	if err != nil {
 		return nil, err
 	}
 	p.Push("broker connection", 5*time.Second, p.closeNATS)
-	if err := p.openAuth(ctx, role); err != nil {
+	if err := p.openAuth(ctx); err != nil {
 		return nil, err
 	}
 	p.registerMetrics()
@@ -132,11 +137,13 @@ func (p *Platform) closeNATS(ctx context.Context) error {
 	return nil
 }
 
-func (p *Platform) openAuth(ctx context.Context, role postgres.Role) error {
-	keys := auth.NewAPIKeyVerifier(&apiKeys{db: p.DB, role: role}, p.cfg.APIKeys)
-	p.keys = keys
+func (p *Platform) openAuth(ctx context.Context) error {
+	// The subscription ends with the connection.
+	if _, err := p.NATS.Subscribe(subject.ForgetAPIKey, func(m *nats.Msg) { p.keys.Forget(string(m.Data)) }); err != nil {
+		return fmt.Errorf("subscribe to changes of API keys: %w", err)
+	}
 	if p.cfg.Auth.JWKS == "" {
-		p.Authenticator = auth.NewAuthenticator(keys, nil)
+		p.Authenticator = auth.NewAuthenticator(p.keys, nil)
 		return nil
 	}
 	jc := p.cfg.Auth
@@ -151,12 +158,17 @@ func (p *Platform) openAuth(ctx context.Context, role postgres.Role) error {
 	}
 	p.jwt = jwt
 	p.Push("key refresh", 5*time.Second, func(context.Context) error { jwt.Close(); return nil })
-	p.Authenticator = auth.NewAuthenticator(keys, jwt)
+	p.Authenticator = auth.NewAuthenticator(p.keys, jwt)
 	return nil
 }
 
-// ForgetAPIKey makes this process ask the database about a key again, at once.
-func (p *Platform) ForgetAPIKey(id string) { p.keys.Forget(id) }
+// ForgetAPIKey makes every process ask the database about a key again: this one at once, the others when they hear of it.
+func (p *Platform) ForgetAPIKey(id string) {
+	p.keys.Forget(id)
+	if err := p.NATS.Publish(subject.ForgetAPIKey, []byte(id)); err != nil {
+		p.Telemetry.Log.Warn().Err(err).Str("api_key_id", id).Msg("other replicas were not told that an API key changed; they find out when their caches expire")
+	}
+}
 
 // Push adds a stop step; the last one pushed runs first.
 func (p *Platform) Push(name string, limit time.Duration, stop func(context.Context) error) {

@@ -17,6 +17,7 @@ import (
 type Config struct {
 	URL     string
 	Name    string        // shown by the broker for this connection
+	Again   func()        // called when a lost connection is there again; may be nil
 	Options []nats.Option // applied last, for example nats.InProcessServer
 }
 
@@ -41,7 +42,12 @@ func Connect(cfg Config, log zerolog.Logger) (*nats.Conn, error) {
 				log.Warn().Err(err).Msg("broker connection lost")
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("broker connection restored") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			log.Info().Msg("broker connection restored")
+			if cfg.Again != nil {
+				cfg.Again()
+			}
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			event := log.Warn().Err(err)
 			if sub != nil {

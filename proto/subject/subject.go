@@ -16,6 +16,8 @@ const (
 	ReadyAll = "deliveries.ready.*"
 	// RetryAll matches the schedule subjects of all deliveries.
 	RetryAll = "deliveries.retry.*"
+	// ForgetAPIKey is a plain subject, of no stream: its messages say which API key was changed, by its id in canonical text.
+	ForgetAPIKey = "credentials.api_key.forget"
 	// Shards is how many ready subjects tenants are spread over.
 	Shards = 16
 

@@ -29,7 +29,7 @@ func TestEventsAreAcceptedWhileTheBrokerIsAway(t *testing.T) {
 func TestPostgresAwayIs503QuicklyAndItRecovers(t *testing.T) {
 	t.Parallel()
 	cluster, url := ownPostgres(t)
-	b := setup(t, "BEACONPOST_DATABASE_URL="+url, "BEACONPOST_API_KEY_CACHE_TTL=1h", "BEACONPOST_ACCEPT_TIMEOUT=2s")
+	b := setup(t, "BEACONPOST_DATABASE_URL="+url, "BEACONPOST_API_KEY_CACHE_TTL=1h", "BEACONPOST_API_KEY_CACHE_OFFLINE_TTL=1h", "BEACONPOST_ACCEPT_TIMEOUT=2s")
 	_, c := b.tenant("acme")
 	body := `{"event_type":"x","payload":1}`
 	b.event(c, body)

@@ -25,6 +25,10 @@ func Explore(ctx context.Context, root string, args []string) (err error) {
 	flags.Int64Var(&load.Window, "window", 0, "")
 	replicas := flags.Int("replicas", 1, "")
 	statements := flags.Bool("statements", false, "print what the database's statements cost (pg_stat_statements)")
+	tenants := flags.Int("tenants", 0, "make so many tenants")
+	endpoints := flags.Int("endpoints", 10, "of each tenant")
+	events := flags.Int("events", 0, "store so many past events")
+	days := flags.Int("days", 30, "over so many days")
 	profiles := flags.String("profiles", "", "folder for CPU profiles of the services")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -34,6 +38,16 @@ func Explore(ctx context.Context, root string, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
+	if *tenants > 0 {
+		if err := r.populate(ctx, *tenants, *endpoints); err != nil {
+			return err
+		}
+	}
+	if *events > 0 {
+		if err := r.seed(ctx, *events, *days); err != nil {
+			return err
+		}
+	}
 	load.SinkCount = r.sinkURL("/_/count")
 	warm := load
 	warm.Duration, warm.Rate = 3*time.Second, 0

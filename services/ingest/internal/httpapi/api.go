@@ -61,7 +61,7 @@ type Handlers struct {
 
 	MaxPayload    int             // bytes
 	AcceptTimeout time.Duration   // bound on POST /v1/events
-	ForgetKey     func(id string) // drops a credential that this process remembers
+	ForgetKey     func(id string) // makes all processes forget a credential
 }
 
 // Register adds all routes.

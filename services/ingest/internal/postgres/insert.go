@@ -23,7 +23,7 @@ type group struct {
 	cached  bool // routes were not read for this attempt
 
 	current  bool               // after insert: the routes were still right, what could be inserted was
-	inserted map[uuid.UUID]bool // after insert: event ids
+	inserted map[uuid.UUID]bool // after insert: ids of the events of the whole flush that are stored
 }
 
 // byTenant groups entries that are sorted by tenant.
@@ -39,82 +39,105 @@ func byTenant(entries []*entry) []*group {
 	return groups
 }
 
-// Everything a tenant has in a flush goes in by one statement. The guard makes the cached routes safe without any invalidation: if the
-// tenant's routing_version has moved on, nothing is inserted. An event whose idempotency key exists is left out with its deliveries.
+// Everything in a flush goes in by one statement, whatever number of tenants it is for. The guard makes the cached routes safe without any
+// invalidation: of a tenant whose routing_version has moved on, nothing is inserted. An event whose idempotency key exists is left out with
+// its deliveries. Keys are inserted in their order, so that two flushes cannot deadlock over them. IS TRUE keeps the look-ups hashed: as joins they
+// would be planned for a few rows and be quadratic.
 const appendEvents = `
-WITH guard AS (
-    SELECT FROM tenants WHERE id = $1 AND routing_version = $2
-), input AS (
-    SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bytea[])
-        AS t (id, project_id, endpoint_id, event_type, payload, key, body_hash)
-    WHERE EXISTS (SELECT FROM guard)
+WITH guard AS MATERIALIZED (
+    SELECT g.id FROM unnest($1::uuid[], $2::bigint[]) AS g (id, version)
+    CROSS JOIN LATERAL (SELECT FROM tenants t WHERE t.id = g.id AND t.routing_version = g.version OFFSET 0) t
 ), keys AS (
     INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id)
-    SELECT $1, key, body_hash, id FROM input WHERE key IS NOT NULL
+    SELECT k.tenant_id, k.key, k.body_hash, k.id
+    FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bytea[]) WITH ORDINALITY AS k (tenant_id, id, key, body_hash, n)
+    WHERE k.key IS NOT NULL AND (k.tenant_id IN (SELECT id FROM guard)) IS TRUE ORDER BY k.n
     ON CONFLICT (tenant_id, key) DO NOTHING
     RETURNING event_id
+), stored AS MATERIALIZED (
+    SELECT e.id FROM unnest($3::uuid[], $4::uuid[], $5::text[]) AS e (tenant_id, id, key)
+    WHERE (e.tenant_id IN (SELECT id FROM guard)) IS TRUE AND (e.key IS NULL OR e.id IN (SELECT event_id FROM keys))
 ), events AS (
     INSERT INTO webhook_events (tenant_id, id, project_id, endpoint_id, event_type, payload)
-    SELECT $1, id, project_id, endpoint_id, event_type, payload
-    FROM input WHERE key IS NULL OR id IN (SELECT event_id FROM keys)
-    RETURNING id
+    SELECT e.tenant_id, e.id, e.project_id, e.endpoint_id, e.event_type, e.payload
+    FROM unnest($3::uuid[], $4::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::bytea[])
+        AS e (tenant_id, id, project_id, endpoint_id, event_type, payload)
+    WHERE (e.id IN (SELECT id FROM stored)) IS TRUE
 ), fanout AS (
     INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at, traceparent)
-    SELECT $1, d.id, d.event_id, d.endpoint_id, d.due, d.traceparent
-    FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::timestamptz[], $14::text[])
-        AS d (id, event_id, endpoint_id, due, traceparent)
-    WHERE d.event_id IN (SELECT id FROM events)
+    SELECT d.tenant_id, d.id, d.event_id, d.endpoint_id, d.due, d.traceparent
+    FROM unnest($11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::timestamptz[], $16::text[])
+        AS d (tenant_id, id, event_id, endpoint_id, due, traceparent)
+    WHERE (d.event_id IN (SELECT id FROM stored)) IS TRUE
 )
-SELECT EXISTS (SELECT FROM guard), ARRAY(SELECT id FROM events)`
+SELECT ARRAY(SELECT id FROM guard), ARRAY(SELECT id FROM stored)`
 
-// insert runs the whole flush as one transaction in one round trip.
+// insert runs the whole flush as one transaction in one round trip, and notes in the groups what it did.
 func (a *Appender) insert(ctx context.Context, groups []*group) error {
-	p := &postgres.Pipeline{}
-	for _, g := range groups {
-		p.Tenant(g.tenant)
-		p.Queue(appendEvents, g.readInserted, g.args()...)
+	tenants := make([]tenant.ID, len(groups))
+	for i, g := range groups {
+		tenants[i] = g.tenant
 	}
-	return a.db.Run(ctx, p)
+	var current, inserted []uuid.UUID
+	p := &postgres.Pipeline{}
+	p.Tenants(tenants)
+	p.Queue(appendEvents, func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(&current, &inserted); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}, appendArgs(groups)...)
+	if err := a.db.Run(ctx, p); err != nil {
+		return err
+	}
+	still, stored := setOf(current), setOf(inserted)
+	for _, g := range groups {
+		g.current, g.inserted = still[g.tenant.UUID()], stored
+	}
+	return nil
 }
 
-func (g *group) args() []any {
-	n := len(g.entries)
-	deliveries := make([]*event.Delivery, 0, n)
-	for _, e := range g.entries {
-		for i := range e.deliveries {
-			deliveries = append(deliveries, &e.deliveries[i])
+func setOf(ids []uuid.UUID) map[uuid.UUID]bool {
+	set := make(map[uuid.UUID]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
+}
+
+func appendArgs(groups []*group) []any {
+	var entries []*entry
+	var deliveries []*event.Delivery
+	for _, g := range groups {
+		entries = append(entries, g.entries...)
+		for _, e := range g.entries {
+			for i := range e.deliveries {
+				deliveries = append(deliveries, &e.deliveries[i])
+			}
 		}
 	}
-	at := func(i int) *event.Submission { return &g.entries[i].submission }
+	n, fanout := len(entries), len(deliveries)
+	at := func(i int) *event.Submission { return &entries[i].submission }
 	return []any{
-		g.tenant.UUID(), g.routes.Version,
+		postgres.UUIDs(len(groups), func(i int) uuid.UUID { return groups[i].tenant.UUID() }),
+		postgres.BigInts(len(groups), func(i int) int64 { return groups[i].routes.Version }),
+		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).Tenant.UUID() }),
 		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).Event.ID }),
+		postgres.NullTexts(n, func(i int) string { return at(i).IdempotencyKey }),
+		postgres.NullBytes(n, func(i int) []byte { return at(i).BodyHash[:] }),
 		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.ProjectID }),
 		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.EndpointID }),
 		postgres.Texts(n, func(i int) string { return at(i).Event.Type }),
 		postgres.NullBytes(n, func(i int) []byte { return at(i).Event.Payload }),
-		postgres.NullTexts(n, func(i int) string { return at(i).IdempotencyKey }),
-		postgres.NullBytes(n, func(i int) []byte { return at(i).BodyHash[:] }),
-		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].ID }),
-		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].EventID }),
-		postgres.UUIDs(len(deliveries), func(i int) uuid.UUID { return deliveries[i].EndpointID }),
-		postgres.Times(len(deliveries), func(i int) time.Time { return deliveries[i].DueAt }),
-		postgres.NullTexts(len(deliveries), func(i int) string { return deliveries[i].Traceparent }),
+		postgres.UUIDs(fanout, func(i int) uuid.UUID { return deliveries[i].Tenant.UUID() }),
+		postgres.UUIDs(fanout, func(i int) uuid.UUID { return deliveries[i].ID }),
+		postgres.UUIDs(fanout, func(i int) uuid.UUID { return deliveries[i].EventID }),
+		postgres.UUIDs(fanout, func(i int) uuid.UUID { return deliveries[i].EndpointID }),
+		postgres.Times(fanout, func(i int) time.Time { return deliveries[i].DueAt }),
+		postgres.NullTexts(fanout, func(i int) string { return deliveries[i].Traceparent }),
 	}
-}
-
-func (g *group) readInserted(rows pgx.Rows) error {
-	for rows.Next() {
-		var ids []uuid.UUID
-		if err := rows.Scan(&g.current, &ids); err != nil {
-			return err
-		}
-		g.inserted = make(map[uuid.UUID]bool, len(ids))
-		for _, id := range ids {
-			g.inserted[id] = true
-		}
-	}
-	return rows.Err()
 }
 
 // settleInserted answers the entries whose events are stored and says how many are left: those whose key was seen before.
