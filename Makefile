@@ -10,6 +10,7 @@ VERSION ?= $(shell git describe --tags --match 'v*' --always --dirty 2>/dev/null
 GOTEST ?=
 ARGS ?=
 TEST_TIMEOUT ?= 30m
+FUZZTIME ?= 10s
 
 MAKEFLAGS += --no-print-directory
 
@@ -47,8 +48,34 @@ race: deps-test ## Run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
 
 .PHONY: bench
-bench: deps-test ## Run the Go benchmarks
+bench: deps bin/bench ## Measure the whole system beside its parts, about six minutes (docs/benchmarks.md)
+	@bin/bench full
+
+.PHONY: bench-smoke
+bench-smoke: deps bin/bench ## The same in under a minute: that it works, not how fast
+	@bin/bench smoke
+
+.PHONY: bench-scale
+bench-scale: deps bin/bench ## With ten million past events, ten thousand tenants, and replicas (fifteen minutes, 20 GB of disk)
+	@bin/bench scale
+
+.PHONY: bench-soak
+bench-soak: deps bin/bench ## Five minutes at 80 % of the maximum: memory and goroutines
+	@bin/bench soak
+
+.PHONY: bench-go
+bench-go: deps-test ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+
+.PHONY: bin/bench
+bin/bench:
+	@scripts/deps.sh
+	go build -o bin/bench ./e2e/cmd/bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME each (FUZZTIME=1m)
+	@scripts/deps.sh
+	@MODULES='$(MODULES)' FUZZTIME='$(FUZZTIME)' scripts/fuzz.sh
 
 .PHONY: lint
 lint: bin/tools/golangci-lint bin/tools/buf ## Lint Go (golangci-lint, with the layering rules) and protobuf (buf)

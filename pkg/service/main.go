@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/beaconpost/beaconpost/pkg/config"
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
@@ -20,21 +19,10 @@ func Main[C any](run func(context.Context, C) error, prepare func(*C)) int {
 		return 2
 	}
 	prepare(&cfg)
-	TuneGC()
+	defer TuneGC()()
 	if err := run(ctx, cfg); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
 	return 0
-}
-
-// gcPercent trades memory for CPU: what lives for longer than a request is small here (tens of megabytes at full load), so a heap that may grow
-// to five times of that before it is collected costs little and saves a tenth of the CPU. docs/benchmarks.md has the figures.
-const gcPercent = 400
-
-// TuneGC sets the collector's target unless GOGC does.
-func TuneGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 }

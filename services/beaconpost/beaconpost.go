@@ -26,7 +26,7 @@ import (
 func Main(args []string, version string) int {
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
-	service.TuneGC()
+	defer service.TuneGC()()
 	err := command(version).Run(ctx, args)
 	if err == nil {
 		return 0

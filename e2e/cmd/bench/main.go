@@ -2,6 +2,8 @@
 //
 //	bench [full]     everything, about six minutes
 //	bench smoke      the same in seconds, to see that it works
+//	bench scale      many tenants, endpoints, past events and replicas; about fifteen minutes and 20 GB of disk
+//	bench soak       five minutes at 80 % of the maximum: does memory grow?
 //	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
 //
 // It runs in the repository's root, which it builds the system from.
@@ -40,8 +42,12 @@ func run(args []string) error {
 		return bench.Run(ctx, bench.Full(root), os.Stdout, os.Stderr)
 	case "smoke":
 		return bench.Run(ctx, bench.Smoke(root), os.Stdout, os.Stderr)
+	case "scale":
+		return bench.RunScale(ctx, bench.FullScale(root), os.Stdout, os.Stderr)
+	case "soak":
+		return bench.RunSoak(ctx, bench.FullSoak(root), os.Stdout, os.Stderr)
 	case "explore":
 		return bench.Explore(ctx, root, args)
 	}
-	return fmt.Errorf("unknown benchmark %q: expected full, smoke or explore", what)
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak or explore", what)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
@@ -15,13 +16,18 @@ import (
 )
 
 const selectTargets = `
-SELECT p.tenant_id, p.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms
-FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) JOIN endpoints p ON p.tenant_id = m.tenant_id AND p.id = m.id`
+SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms
+FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
+CROSS JOIN LATERAL (SELECT * FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.id OFFSET 0) p`
 
+// The current secret of an endpoint comes first, then the others from the newest.
 const selectSecrets = `
-SELECT s.tenant_id, s.endpoint_id, s.id, s.key_id, s.ciphertext, s.expires_at
-FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) JOIN endpoint_secrets s ON s.tenant_id = m.tenant_id AND s.endpoint_id = m.id
-WHERE s.expires_at IS NULL OR s.expires_at > now() ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC`
+SELECT m.tenant_id, m.id, s.id, s.key_id, s.ciphertext, s.expires_at
+FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
+CROSS JOIN LATERAL (
+    SELECT * FROM endpoint_secrets s WHERE s.tenant_id = m.tenant_id AND s.endpoint_id = m.id AND (s.expires_at IS NULL OR s.expires_at > now())
+    ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC
+) s`
 
 // fillTargets gives every job its endpoint, from the cache when the cached version is the present one.
 func (s *Store) fillTargets(ctx context.Context, found []*due) error {
@@ -41,13 +47,12 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		if err := s.readTargets(ctx, q, tenants, ids, missing); err != nil {
-			return err
-		}
-		return s.readSecrets(ctx, q, tenants, ids, missing)
-	})
-	if err != nil {
+	of, id := func(i int) uuid.UUID { return tenants[i] }, func(i int) uuid.UUID { return ids[i] }
+	p := &postgres.Pipeline{}
+	p.RoleForKeys(postgres.RoleDelivery)
+	p.Queue(selectTargets, func(rows pgx.Rows) error { return s.readTargets(rows, missing) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
+	p.Queue(selectSecrets, func(rows pgx.Rows) error { return s.readSecrets(rows, missing) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
+	if err := s.db.Run(ctx, p); err != nil {
 		return err
 	}
 	for ref, t := range missing {
@@ -66,12 +71,7 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 	return nil
 }
 
-func (s *Store) readTargets(ctx context.Context, q postgres.Querier, tenants, ids []uuid.UUID, into map[delivery.Ref]*delivery.Target) error {
-	rows, err := q.Query(ctx, selectTargets, tenants, ids)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
+func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {
 	for rows.Next() {
 		var owner uuid.UUID
 		var timeout, base, limit *int64
@@ -105,12 +105,7 @@ func millis(ms *int64) time.Duration {
 	return time.Duration(*ms) * time.Millisecond
 }
 
-func (s *Store) readSecrets(ctx context.Context, q postgres.Querier, tenants, ids []uuid.UUID, into map[delivery.Ref]*delivery.Target) error {
-	rows, err := q.Query(ctx, selectSecrets, tenants, ids)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
+func (s *Store) readSecrets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {
 	for rows.Next() {
 		var owner, endpointID, id uuid.UUID
 		var keyID string
@@ -120,6 +115,9 @@ func (s *Store) readSecrets(ctx context.Context, q postgres.Querier, tenants, id
 			return err
 		}
 		t := into[delivery.Ref{Tenant: tenant.ID(owner), ID: endpointID}]
+		if t == nil {
+			continue // the endpoint came between the two looks
+		}
 		value, err := s.openSecret(keyID, ciphertext, postgres.SecretAAD(tenant.ID(owner), endpointID, id))
 		if err != nil {
 			// One endpoint's trouble, and ours: its deliveries wait, the others go on.
