@@ -23,6 +23,7 @@ func Explore(ctx context.Context, root string, args []string) (err error) {
 	flags.Float64Var(&load.Rate, "rate", 0, "")
 	flags.DurationVar(&load.Duration, "duration", 10*time.Second, "")
 	flags.Int64Var(&load.Window, "window", 0, "")
+	large := flags.Bool("large", false, "give Postgres more memory")
 	replicas := flags.Int("replicas", 1, "")
 	statements := flags.Bool("statements", false, "print what the database's statements cost (pg_stat_statements)")
 	tenants := flags.Int("tenants", 0, "make so many tenants")
@@ -33,7 +34,7 @@ func Explore(ctx context.Context, root string, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	r, err := startRig(ctx, rigConfig{root: root, replicas: *replicas, statements: *statements, log: os.Stderr})
+	r, err := startRig(ctx, rigConfig{root: root, replicas: *replicas, statements: *statements, large: *large, log: os.Stderr})
 	if err != nil {
 		return err
 	}

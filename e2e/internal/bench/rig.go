@@ -41,6 +41,7 @@ type rigConfig struct {
 	root       string // of the repository
 	replicas   int    // of delivery
 	statements bool   // have Postgres count what statements cost
+	large      bool   // give Postgres the memory that docs/operations.md recommends for a large installation
 	log        io.Writer
 }
 
@@ -69,6 +70,9 @@ func startRig(ctx context.Context, cfg rigConfig) (_ *rig, err error) {
 	}
 	r.say("starting")
 	settings := map[string]string{}
+	if cfg.large {
+		settings["shared_buffers"], settings["max_wal_size"] = "2GB", "8GB"
+	}
 	if cfg.statements {
 		settings["shared_preload_libraries"], settings["pg_stat_statements.track_planning"] = "pg_stat_statements", "on"
 	}

@@ -37,7 +37,7 @@ type scaling struct {
 
 // RunScale measures the whole path at its maximum while one thing after the other grows.
 func RunScale(ctx context.Context, cfg Scale, out, progress io.Writer) (err error) {
-	r, err := startRig(ctx, rigConfig{root: cfg.Root, replicas: 1, log: progress})
+	r, err := startRig(ctx, rigConfig{root: cfg.Root, replicas: 1, large: true, log: progress})
 	if err != nil {
 		return err
 	}

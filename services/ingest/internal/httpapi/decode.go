@@ -98,7 +98,7 @@ func optionalID(name string, raw []byte) (*uuid.UUID, error) {
 }
 
 func checkJSON(body []byte) error {
-	if json.Valid(body) && utf8.Valid(body) {
+	if validJSON(body) && utf8.Valid(body) {
 		return nil
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
