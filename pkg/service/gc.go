@@ -50,7 +50,7 @@ func TuneGC() (stop func()) {
 
 // gcPercent is the target for a heap of which so many bytes live.
 func gcPercent(live uint64) int {
-	return int(min(max(gcLeast, gcRoom*100/max(live, 1)), gcMost)) //nolint:gosec // at most gcMost
+	return int(min(max(gcLeast, gcRoom*100/max(live, 1)), gcMost))
 }
 
 // liveHeap gives the bytes that the last collection found alive.

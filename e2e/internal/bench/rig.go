@@ -98,7 +98,10 @@ func startRig(ctx context.Context, cfg rigConfig) (_ *rig, err error) {
 			return nil, err
 		}
 	}
-	return r, r.createEndpoint(ctx, r.APIKey, nil)
+	if err := r.createEndpoint(ctx, r.APIKey, nil); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // stopDelivery ends all replicas.
@@ -185,7 +188,6 @@ func (r *rig) ours() map[string]bool {
 type usage struct {
 	cpu       map[string]time.Duration // by process
 	wal, nats int64                    // bytes
-	written   int64                    // bytes that Postgres's processes made the system write
 	at        time.Time
 }
 

@@ -67,10 +67,11 @@ func (s *Stack) service(ctx context.Context, name, listen string) (*Process, err
 		return nil, err
 	}
 	p.Admin = admin
-	return p, p.await(ctx, func() bool {
+	err = p.await(ctx, func() bool {
 		_, err := Get(ctx, "http://"+admin+"/readyz")
 		return err == nil
 	})
+	return p, err
 }
 
 func (s *Stack) serviceAnywhere(ctx context.Context, name string) (*Process, error) {
