@@ -144,17 +144,25 @@ type part struct {
 }
 
 func (s *suite) measureBaselines(ctx context.Context) error {
+	variants := []variant{{s.Payloads[0], s.Fewer}}
 	for _, size := range s.Payloads {
-		s.say("baselines with %d bytes", size)
+		variants = append(variants, variant{size, s.Connections})
+	}
+	for _, v := range variants {
+		s.say("baselines with %d bytes, %d connections", v.size, v.connections)
 		b := &baselines{}
-		s.base[size] = b
-		for _, measure := range []func(context.Context, int, *baselines) error{s.chiAlone, s.clientAlone, s.postgresAlone, s.jetStreamAlone} {
-			if err := measure(ctx, size, b); err != nil {
+		s.base[v] = b
+		parts := []func(context.Context, variant, *baselines) error{s.chiAlone, s.clientAlone, s.postgresAlone, s.jetStreamAlone}
+		if v.connections != s.Connections {
+			parts = parts[:2] // the others have none
+		}
+		for _, measure := range parts {
+			if err := measure(ctx, v, b); err != nil {
 				return fmt.Errorf("baseline: %w", err)
 			}
 		}
 	}
-	b := s.base[s.Payloads[0]]
+	b := s.main()
 	s.heading(fmt.Sprintf("Baselines, %s each", s.Baseline))
 	for _, f := range []figure{
 		{name: "bare chi handler: decode, 202", value: b.chi.perSecond(), unit: "/s"},
@@ -168,13 +176,14 @@ func (s *suite) measureBaselines(ctx context.Context) error {
 	return nil
 }
 
-func (s *suite) chiAlone(ctx context.Context, size int, b *baselines) (err error) {
+func (s *suite) chiAlone(ctx context.Context, v variant, b *baselines) (err error) {
 	h, err := startHelper(roleChi)
 	if err != nil {
 		return err
 	}
 	defer h.stop()
-	load := s.closed(size, s.Baseline)
+	load := s.closed(v.size, s.Baseline)
+	load.Connections = v.connections
 	load.URL, load.Keys, load.Types = "http://"+h.addr+"/v1/events", []string{s.APIKey}, s.types
 	before := cpuOf(h.pid())
 	if b.chi, err = runLoadProcess(ctx, roleProducer, load, func(int64) {}); err != nil {
@@ -185,13 +194,14 @@ func (s *suite) chiAlone(ctx context.Context, size int, b *baselines) (err error
 	return nil
 }
 
-func (s *suite) clientAlone(ctx context.Context, size int, b *baselines) (err error) {
+func (s *suite) clientAlone(ctx context.Context, v variant, b *baselines) (err error) {
 	h, err := startHelper(roleSink) // one of its own: these are no events
 	if err != nil {
 		return err
 	}
 	defer h.stop()
-	load := s.closed(size, s.Baseline)
+	load := s.closed(v.size, s.Baseline)
+	load.Connections = v.connections
 	load.URL = "http://" + h.addr + "/hook"
 	before := cpuOf(h.pid())
 	if b.direct, err = runLoadProcess(ctx, roleDirect, load, func(int64) {}); err != nil {
@@ -224,7 +234,7 @@ func (s *suite) baselinesAt(ctx context.Context, load Load) (chi, direct loadRes
 	return chi, direct, err
 }
 
-func (s *suite) postgresAlone(ctx context.Context, size int, b *baselines) error {
+func (s *suite) postgresAlone(ctx context.Context, v variant, b *baselines) error {
 	for _, into := range []struct {
 		part  *part
 		whole bool
@@ -233,7 +243,7 @@ func (s *suite) postgresAlone(ctx context.Context, size int, b *baselines) error
 		if err != nil {
 			return err
 		}
-		rate, err := PostgresAlone(ctx, s.DatabaseURL(), payloadOf(size), into.whole, s.Baseline)
+		rate, err := PostgresAlone(ctx, s.DatabaseURL(), payloadOf(v.size), into.whole, s.Baseline)
 		if err != nil {
 			return err
 		}
@@ -247,7 +257,7 @@ func (s *suite) postgresAlone(ctx context.Context, size int, b *baselines) error
 	return nil
 }
 
-func (s *suite) jetStreamAlone(ctx context.Context, _ int, b *baselines) error {
+func (s *suite) jetStreamAlone(ctx context.Context, _ variant, b *baselines) error {
 	cpu, written := cpuOf(s.NATS.PID()), writtenBy(s.NATS.PID())
 	rate, err := JetStreamAlone(ctx, s.NATSURL(), s.Baseline)
 	events := rate * s.Baseline.Seconds()

@@ -81,7 +81,7 @@ func (s *scaling) load(during time.Duration) Load {
 const window = 4000
 
 func (s *scaling) step(ctx context.Context, name string) error {
-	if _, err := s.measure(ctx, name+": warm up", s.load(s.During)); err != nil {
+	if _, err := s.measure(ctx, name+": warm up", s.load(2*s.During)); err != nil {
 		return err
 	}
 	p, err := s.measure(ctx, name, s.load(s.During))

@@ -12,6 +12,7 @@ import (
 type Plan struct {
 	Root        string // of the repository
 	Connections int    // of the producer, and of the baselines' clients
+	Fewer       int    // connections of one more maximum
 	Payloads    []int  // bytes; the first is the one that all parts use
 	Baseline    time.Duration
 	AcceptOnly  time.Duration // without a delivery service; then the backlog is delivered
@@ -25,7 +26,7 @@ type Plan struct {
 // Full is what `make bench` runs.
 func Full(root string) Plan {
 	return Plan{
-		Root: root, Connections: 64, Payloads: []int{1 << 10, 256, 16 << 10}, Baseline: 5 * time.Second, AcceptOnly: 10 * time.Second,
+		Root: root, Connections: 256, Fewer: 64, Payloads: []int{1 << 10, 256, 16 << 10}, Baseline: 5 * time.Second, AcceptOnly: 10 * time.Second,
 		WarmUp: 5 * time.Second, Steady: 60 * time.Second, OtherSizes: 15 * time.Second, Open: 30 * time.Second, Rates: []float64{50, 200},
 	}
 }
@@ -33,7 +34,7 @@ func Full(root string) Plan {
 // Smoke is what CI runs: every part, too short for its figures to mean much.
 func Smoke(root string) Plan {
 	return Plan{
-		Root: root, Connections: 16, Payloads: []int{1 << 10, 256}, Baseline: 500 * time.Millisecond, AcceptOnly: time.Second,
+		Root: root, Connections: 64, Fewer: 8, Payloads: []int{1 << 10, 256}, Baseline: 500 * time.Millisecond, AcceptOnly: time.Second,
 		WarmUp: time.Second, Steady: 3 * time.Second, OtherSizes: time.Second, Open: 2 * time.Second, Rates: []float64{100},
 	}
 }
@@ -43,8 +44,14 @@ type suite struct {
 	Plan
 	*rig
 	*Report
-	base map[int]*baselines // by payload
+	base map[variant]*baselines
 }
+
+// variant is a kind of load that has baselines of its own.
+type variant struct{ size, connections int }
+
+// main is the variant that all parts use.
+func (s *suite) main() *baselines { return s.base[variant{s.Payloads[0], s.Connections}] }
 
 // Run measures and prints. The error says that it could not be measured, or that something broke.
 func Run(ctx context.Context, plan Plan, out, progress io.Writer) (err error) {
@@ -52,7 +59,7 @@ func Run(ctx context.Context, plan Plan, out, progress io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &suite{Plan: plan, rig: r, Report: &Report{out: out}, base: map[int]*baselines{}}
+	s := &suite{Plan: plan, rig: r, Report: &Report{out: out}, base: map[variant]*baselines{}}
 	defer func() { err = errors.Join(err, r.stop()) }()
 	fmt.Fprintf(out, "%s\n", describeRun(ctx, plan.Root))
 	fmt.Fprintf(out, "\n%d keep-alive connections, one endpoint that answers 200 at once, payloads of %d bytes unless said; producer, sink, Postgres (fsync on) and nats-server on the same machine.\n", plan.Connections, plan.Payloads[0])
@@ -81,7 +88,7 @@ func (s *suite) acceptOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := s.base[size]
+	b := s.main()
 	s.heading("Ingest alone (no delivery service runs; every event is committed with its delivery, and published)")
 	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler", aim: "ratio ≥ 0.5", met: p.perSecond() >= 0.5*b.chi.perSecond()})
 	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.rows.rate, of: "Postgres alone, the same rows", aim: ""})
@@ -120,11 +127,14 @@ func (s *suite) steady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b := s.base[other]
+		b := s.base[variant{other, s.Connections}]
 		s.add(figure{name: fmt.Sprintf("%d B: accepted", other), value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler"})
 		s.add(figure{name: fmt.Sprintf("%d B: delivered", other), value: p.deliveredPerSecond(), unit: "/s", baseline: b.direct.perSecond(), of: "bare client to sink"})
 		s.add(figure{name: fmt.Sprintf("%d B: our memory, peak", other), value: mib(p.ours), unit: "MiB"})
 		s.refusals(p)
+	}
+	if err := s.fewer(ctx); err != nil {
+		return err
 	}
 	s.heading(fmt.Sprintf("At fixed rates (open loop, latency from the moment an event was due), %s each", s.Open))
 	for _, rate := range append(append([]float64{}, s.Rates...), top.deliveredPerSecond()/2) {
@@ -136,7 +146,7 @@ func (s *suite) steady(ctx context.Context) error {
 }
 
 func (s *suite) reportMaximum(p *pass) {
-	b := s.base[s.Payloads[0]]
+	b := s.main()
 	s.heading(fmt.Sprintf("Whole path at its maximum (closed loop), %s", s.Steady))
 	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler"})
 	delivered := p.deliveredPerSecond()
@@ -171,7 +181,7 @@ func (p *pass) backlogTrend() (first, last float64, most int64) {
 }
 
 func (s *suite) reportCost(p *pass) {
-	b := s.base[s.Payloads[0]]
+	b := s.main()
 	s.heading("What an event costs at the maximum: CPU seconds per 1,000 events (ms per event), peak resident memory")
 	total := time.Duration(0)
 	for _, c := range []struct {
@@ -199,6 +209,26 @@ func (s *suite) reportCost(p *pass) {
 	s.add(figure{name: "our processes together, at the same moment", value: mib(p.ours), unit: "MiB", baseline: mib(b.chiMemory + b.directMemory), of: "bare chi and bare client", aim: "≤ 300 MiB", met: mib(p.ours) <= 300})
 	s.add(figure{name: "WAL per event", value: float64(p.wal) / float64(p.Accepted), unit: "B", baseline: b.whole.bytes, of: "Postgres alone"})
 	s.add(figure{name: "JetStream bytes written per event", value: float64(p.nats) / float64(p.Accepted), unit: "B", baseline: b.jetstream.bytes, of: "JetStream alone"})
+}
+
+// fewer measures the maximum with fewer connections: group commit lives on requests that come at the same time.
+func (s *suite) fewer(ctx context.Context) error {
+	load := s.closed(s.Payloads[0], s.OtherSizes)
+	load.Connections = s.Fewer
+	p, err := s.measure(ctx, fmt.Sprintf("maximum with %d connections", s.Fewer), load)
+	if err != nil {
+		return err
+	}
+	b := s.base[variant{s.Payloads[0], s.Fewer}]
+	s.heading(fmt.Sprintf("%d connections instead of %d, %s", s.Fewer, s.Connections, s.OtherSizes))
+	s.add(figure{name: "delivered", value: p.deliveredPerSecond(), unit: "/s", baseline: b.direct.perSecond(), of: "bare client to sink"})
+	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler"})
+	s.add(figure{name: "accept p50", value: ms(p.Accept.P50), unit: "ms", baseline: ms(b.chi.Accept.P50), of: "bare chi handler"})
+	s.add(figure{name: "accept p99", value: ms(p.Accept.P99), unit: "ms", baseline: ms(b.chi.Accept.P99), of: "bare chi handler"})
+	s.add(figure{name: "end to end p50", value: ms(p.sink.EndToEnd.P50), unit: "ms", baseline: ms(b.direct.Accept.P50), of: "bare client to sink"})
+	s.add(figure{name: "end to end p99", value: ms(p.sink.EndToEnd.P99), unit: "ms", baseline: ms(b.direct.Accept.P99), of: "bare client to sink"})
+	s.refusals(p)
+	return nil
 }
 
 // open measures one fixed rate.

@@ -28,7 +28,7 @@ const (
 	flushPace     = 0
 	flushQueue    = 8192
 	flushTimeout  = 10 * time.Second
-	routesCached  = 10000 // tenants
+	routesCached  = 50000 // tenants
 	staleRetries  = 8
 )
 
