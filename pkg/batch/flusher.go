@@ -41,8 +41,10 @@ func (c *collector[T]) run(ctx context.Context) {
 		if open = c.fill(open); !open && len(c.items) == 0 {
 			return
 		}
-		if !c.ready(open) {
-			open = c.wait(open)
+		// Read once: if the clock went on between the two, one could refuse for a pace that the other no longer waits for.
+		pause := c.pause()
+		if !c.ready(open, pause) {
+			open = c.wait(open, pause)
 			continue
 		}
 		items := c.items
@@ -92,23 +94,23 @@ func (c *collector[T]) keepPace(n int) {
 }
 
 // ready says whether the batch is flushed now: at once when no flush is in flight and the pace allows it, beside others when it is worth it.
-func (c *collector[T]) ready(open bool) bool {
+func (c *collector[T]) ready(open bool, pause time.Duration) bool {
 	switch {
 	case len(c.items) == 0 || c.inFlight >= c.cfg.Parallel:
 		return false
 	case c.full() || !open:
 		return true
 	}
-	return len(c.items) >= c.enough()
+	return len(c.items) >= c.enough(pause)
 }
 
 // enough is the size from which the batch is flushed, given what is in flight and the pace.
-func (c *collector[T]) enough() int {
+func (c *collector[T]) enough(pause time.Duration) int {
 	n := 1
 	if c.inFlight > 0 {
 		n = c.cfg.Spill
 	}
-	if c.pause() > 0 {
+	if pause > 0 {
 		n = max(n, c.peak)
 	}
 	return min(n, c.cfg.MaxItems)
@@ -123,7 +125,7 @@ func (c *collector[T]) pause() time.Duration {
 }
 
 // wait waits until there may be something to flush: for a first item, for enough items, for the pace, or for a flush to end.
-func (c *collector[T]) wait(open bool) bool {
+func (c *collector[T]) wait(open bool, pause time.Duration) bool {
 	queue := c.queue
 	var allowed <-chan time.Time
 	switch {
@@ -131,13 +133,13 @@ func (c *collector[T]) wait(open bool) bool {
 		queue = nil
 	case len(c.items) > 0:
 		queue = nil // what comes is taken when it is enough, without waking for each item
-		missing := max(c.enough()-len(c.items), 1)
+		missing := max(c.enough(pause)-len(c.items), 1)
 		c.want.Store(int64(missing))
 		defer c.want.Store(0)
 		if len(c.queue) >= missing {
 			return open
 		}
-		if pause := c.pause(); pause > 0 {
+		if pause > 0 {
 			c.timer.Reset(pause)
 			defer c.timer.Stop()
 			allowed = c.timer.C

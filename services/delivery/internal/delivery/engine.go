@@ -72,14 +72,14 @@ type Config struct {
 const (
 	admitBatch   = 256
 	dispatchers  = 2
-	inboxGroups  = 16 // groups of tickets that wait for a dispatcher
+	inboxGroups  = 4 // groups of tickets that wait for a dispatcher
 	recordBatch  = 512
 	recordSpill  = 128
 	recordPace   = 5 * time.Millisecond // nobody waits for a record but the slot
 	keepInterval = 20 * time.Second
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
-	admitLimit   = 10 * time.Second
+	admitLimit   = freshMargin - time.Second // what was fresh when it was read must still be when the attempt starts
 )
 
 // Engine carries deliveries from tickets through the sender to the record:
@@ -94,7 +94,7 @@ type Engine struct {
 	scheduler Scheduler
 	observer  Observer
 
-	inbox    chan []Ticket
+	inbox    chan *group
 	slots    chan struct{}
 	recorder *batch.Batcher[*work]
 
@@ -109,7 +109,8 @@ type Engine struct {
 	idle     chan *work     // to a worker that has nothing to do
 
 	mu     sync.Mutex
-	active map[Ref]*work // at most one ticket for a delivery
+	active map[Ref]*work   // at most one ticket for a delivery
+	queued map[*group]bool // what waits for slots
 }
 
 // work is a ticket that holds a slot.
@@ -123,9 +124,10 @@ type work struct {
 func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, observer Observer) *Engine {
 	e := &Engine{
 		store: store, sender: sender, scheduler: scheduler, observer: observer,
-		inbox:  make(chan []Ticket, inboxGroups), // buffered, or batches would not form
+		inbox:  make(chan *group, inboxGroups), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
 		active: map[Ref]*work{},
+		queued: map[*group]bool{},
 		idle:   make(chan *work),
 	}
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
@@ -141,17 +143,46 @@ func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, obse
 // Submit hands tickets over, which may be used no more, and blocks while too many wait. When ctx or the engine ends first, they are released.
 // It must have returned before Stop is called.
 func (e *Engine) Submit(ctx context.Context, tickets []Ticket) {
-	if ctx.Err() != nil || e.intake.Err() != nil {
+	if ctx.Err() != nil || e.intake.Err() != nil || len(tickets) == 0 {
 		release(tickets)
 		return
 	}
+	g := &group{tickets: tickets}
+	e.mu.Lock()
+	e.queued[g] = true
+	e.mu.Unlock()
 	select {
-	case e.inbox <- tickets:
+	case e.inbox <- g:
 	case <-ctx.Done():
-		release(tickets)
+		e.abandon(g)
 	case <-e.intake.Done():
-		release(tickets)
+		e.abandon(g)
 	}
+}
+
+// group is tickets that were submitted together. Those that have no slot yet are kept alive like the others.
+type group struct {
+	tickets []Ticket // that have no slot; guarded by Engine.mu
+}
+
+// next takes a ticket out of a group that has one, and reports whether it was the last.
+func (e *Engine) next(g *group) (t Ticket, last bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, g.tickets = g.tickets[0], g.tickets[1:]
+	if last = len(g.tickets) == 0; last {
+		delete(e.queued, g)
+	}
+	return t, last
+}
+
+// abandon releases what is left of a group.
+func (e *Engine) abandon(g *group) {
+	e.mu.Lock()
+	left := g.tickets
+	delete(e.queued, g)
+	e.mu.Unlock()
+	release(left)
 }
 
 func release(tickets []Ticket) {
@@ -199,8 +230,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 func (e *Engine) releaseInbox() {
 	for {
 		select {
-		case tickets := <-e.inbox:
-			release(tickets)
+		case g := <-e.inbox:
+			e.abandon(g)
 		default:
 			return
 		}
@@ -208,12 +239,14 @@ func (e *Engine) releaseInbox() {
 }
 
 func (e *Engine) dispatch() {
-	var waiting []Ticket // taken from the inbox, without a slot yet
+	var waiting *group // taken from the inbox, not all of it with slots yet; nil if there is none
 	for {
 		var works []*work
 		var ok bool
 		if works, waiting, ok = e.gather(waiting); !ok {
-			release(waiting)
+			if waiting != nil {
+				e.abandon(waiting)
+			}
 			return
 		}
 		if len(works) > 0 {
@@ -224,8 +257,8 @@ func (e *Engine) dispatch() {
 
 // gather waits for a ticket and takes what else is there, each with its slot. It gives back what is left waiting, and reports false when the
 // intake has ended.
-func (e *Engine) gather(waiting []Ticket) (works []*work, left []Ticket, ok bool) {
-	if len(waiting) == 0 {
+func (e *Engine) gather(waiting *group) (works []*work, left *group, ok bool) {
+	if waiting == nil {
 		select {
 		case waiting = <-e.inbox:
 		case <-e.intake.Done():
@@ -237,23 +270,25 @@ func (e *Engine) gather(waiting []Ticket) (works []*work, left []Ticket, ok bool
 	case <-e.intake.Done():
 		return nil, waiting, false
 	}
-	works, waiting = e.take(works, waiting[0]), waiting[1:]
-	for len(works) < admitBatch {
-		if len(waiting) == 0 {
+	for {
+		t, last := e.next(waiting)
+		works = e.take(works, t)
+		if last {
 			select {
 			case waiting = <-e.inbox:
 			default:
 				return works, nil, true
 			}
 		}
+		if len(works) == admitBatch {
+			return works, waiting, true
+		}
 		select {
 		case e.slots <- struct{}{}:
 		default:
 			return works, waiting, true
 		}
-		works, waiting = e.take(works, waiting[0]), waiting[1:]
 	}
-	return works, waiting, true
 }
 
 // take adds a ticket that has a slot to works. A second message for the attempt that is worked on here is out of date by then and ends at once;
@@ -336,15 +371,17 @@ func (e *Engine) admit(works []*work) {
 }
 
 // start makes an attempt on a goroutine of its own, one that has made attempts before if there is one: its stack has grown already, which is
-// worth several microseconds. There are never more than slots.
+// worth several microseconds. There are about as many as slots at most.
 func (e *Engine) start(w *work) {
 	e.attempts.Add(1)
 	select {
 	case e.idle <- w:
 	default:
+		first := w
 		e.workers.Go(func() {
-			for {
+			for w := first; ; {
 				e.attempt(w)
+				w, first = nil, nil // an idle worker holds no payload
 				e.attempts.Done()
 				select {
 				case w = <-e.idle:
@@ -396,6 +433,9 @@ func (e *Engine) keepAlive() {
 		tickets := make([]Ticket, 0, len(e.active))
 		for _, w := range e.active {
 			tickets = append(tickets, w.ticket)
+		}
+		for g := range e.queued {
+			tickets = append(tickets, g.tickets...)
 		}
 		e.mu.Unlock()
 		for _, t := range tickets {

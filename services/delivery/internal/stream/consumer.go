@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	prefetch     = 16               // messages per shard that wait in this process, each of up to 64 deliveries
+	prefetch     = 4                // messages per shard that wait in this process, each of up to 64 deliveries
 	pullExpiry   = 10 * time.Second // a lost consumer is noticed after this
 	retryPause   = 500 * time.Millisecond
 	releaseDelay = 500 * time.Millisecond
