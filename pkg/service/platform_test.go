@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beaconpost/beaconpost/pkg/stream/natsembed"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -306,9 +308,21 @@ func TestARevocationIsHeardByAll(t *testing.T) {
 	exec(`UPDATE api_keys SET revoked_at = NULL`)
 	one.ForgetAPIKey(id.String())
 	require.Eventually(t, func() bool { return accepted(other) }, 5*time.Second, time.Millisecond)
+	address := strings.TrimPrefix(b.NATS.URL(), "nats://")
 	require.NoError(t, b.NATS.Shutdown(t.Context()))
-	require.Eventually(t, func() bool { return !other.NATS.IsConnected() }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !one.NATS.IsConnected() && !other.NATS.IsConnected() }, 20*time.Second, time.Millisecond)
 	exec(`UPDATE api_keys SET revoked_at = now()`)
 	one.ForgetAPIKey(id.String()) // nobody hears it
 	require.Eventually(t, func() bool { return !accepted(other) }, 20*time.Second, 10*time.Millisecond, "without the broker nothing is remembered for long")
+
+	// One comes up while there is no broker, and remembers the key as it was.
+	exec(`UPDATE api_keys SET revoked_at = NULL`)
+	late := b.open(postgres.RoleMonitor, "BEACONPOST_API_KEY_CACHE_TTL=1h", "BEACONPOST_API_KEY_CACHE_OFFLINE_TTL=1h")
+	require.True(t, accepted(late))
+	exec(`UPDATE api_keys SET revoked_at = now()`)
+	require.True(t, accepted(late))
+	again, err := natsembed.Start(natsembed.Config{StoreDir: t.TempDir(), Listen: address})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, again.Shutdown(context.Background())) }()
+	require.Eventually(t, func() bool { return !accepted(late) }, 20*time.Second, 10*time.Millisecond, "what may have been missed is forgotten")
 }

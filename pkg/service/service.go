@@ -22,7 +22,6 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
-	"github.com/beaconpost/beaconpost/proto/subject"
 )
 
 // Config is what all services read. Fields without a tag are set by the process that starts the service.
@@ -80,6 +79,7 @@ type Platform struct {
 
 	cfg      Config
 	keys     *auth.APIKeys
+	news     *keyNews
 	jwt      *auth.JWT
 	stack    lifecycle.Stack
 	draining atomic.Bool
@@ -110,10 +110,13 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 	}
 	p.Push("database pool", 5*time.Second, func(context.Context) error { p.DB.Close(); return nil })
 	keysCache := cfg.APIKeys
-	keysCache.Informed = func() bool { return p.NATS.IsConnected() }
+	p.news = newKeyNews(p.Telemetry.Log)
+	keysCache.Informed = p.news.heard
 	p.keys = auth.NewAPIKeyVerifier(&apiKeys{db: p.DB, role: role}, keysCache)
-	// What was said while the connection was away was not heard.
-	p.NATS, err = stream.Connect(stream.Config{URL: cfg.NATSURL, Name: "beaconpost-" + name, Again: p.keys.ForgetAll, Options: cfg.NATSOptions}, p.Telemetry.Log)
+	p.news.keys = p.keys
+	p.NATS, err = stream.Connect(stream.Config{
+		URL: cfg.NATSURL, Name: "beaconpost-" + name, There: p.news.there, Lost: p.news.lost, Options: cfg.NATSOptions,
+	}, p.Telemetry.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -138,9 +141,8 @@ func (p *Platform) closeNATS(ctx context.Context) error {
 }
 
 func (p *Platform) openAuth(ctx context.Context) error {
-	// The subscription ends with the connection.
-	if _, err := p.NATS.Subscribe(subject.ForgetAPIKey, func(m *nats.Msg) { p.keys.Forget(string(m.Data)) }); err != nil {
-		return fmt.Errorf("subscribe to changes of API keys: %w", err)
+	if err := p.news.listen(p.NATS); err != nil {
+		return err
 	}
 	if p.cfg.Auth.JWKS == "" {
 		p.Authenticator = auth.NewAuthenticator(p.keys, nil)
@@ -165,9 +167,7 @@ func (p *Platform) openAuth(ctx context.Context) error {
 // ForgetAPIKey makes every process ask the database about a key again: this one at once, the others when they hear of it.
 func (p *Platform) ForgetAPIKey(id string) {
 	p.keys.Forget(id)
-	if err := p.NATS.Publish(subject.ForgetAPIKey, []byte(id)); err != nil {
-		p.Telemetry.Log.Warn().Err(err).Str("api_key_id", id).Msg("other replicas were not told that an API key changed; they find out when their caches expire")
-	}
+	p.news.tell(id)
 }
 
 // Push adds a stop step; the last one pushed runs first.

@@ -17,13 +17,20 @@ import (
 type Config struct {
 	URL     string
 	Name    string        // shown by the broker for this connection
-	Again   func()        // called when a lost connection is there again; may be nil
+	There   func()        // called when the connection is there, for the first time or again; may be nil
+	Lost    func()        // called when it is lost; may be nil
 	Options []nats.Option // applied last, for example nats.InProcessServer
 }
 
 // Connect makes a connection that outlives every outage of the broker. It succeeds while the broker is down; publishing fails at
 // once until it is up, instead of filling a buffer that would be lost with the process.
 func Connect(cfg Config, log zerolog.Logger) (*nats.Conn, error) {
+	if cfg.There == nil {
+		cfg.There = func() {}
+	}
+	if cfg.Lost == nil {
+		cfg.Lost = func() {}
+	}
 	options := append([]nats.Option{
 		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
@@ -37,16 +44,16 @@ func Connect(cfg Config, log zerolog.Logger) (*nats.Conn, error) {
 		// A network that takes nothing blocks everybody who uses the connection; the library would wait for a minute.
 		nats.FlusherTimeout(3 * time.Second),
 		nats.ReconnectOnFlusherError(),
+		nats.ConnectHandler(func(*nats.Conn) { cfg.There() }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			cfg.Lost()
 			if err != nil {
 				log.Warn().Err(err).Msg("broker connection lost")
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
+			cfg.There()
 			log.Info().Msg("broker connection restored")
-			if cfg.Again != nil {
-				cfg.Again()
-			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			event := log.Warn().Err(err)

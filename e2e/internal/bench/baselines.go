@@ -132,7 +132,8 @@ type baselines struct {
 	direct               loadResult
 	directCPU, sinkCPU   float64
 	directMemory         int64
-	rows, whole          part // Postgres until the 202, and until the delivery has ended
+	directArrival        Quantiles // until the sink had the request, as end to end is measured
+	rows, whole          part      // Postgres until the 202, and until the delivery has ended
 	jetstream            part
 }
 
@@ -207,13 +208,18 @@ func (s *suite) clientAlone(ctx context.Context, v variant, b *baselines) (err e
 	if b.direct, err = runLoadProcess(ctx, roleDirect, load, func(int64) {}); err != nil {
 		return err
 	}
+	stats, err := statsOf(ctx, h.addr)
+	if err != nil {
+		return err
+	}
+	b.directArrival = stats.EndToEnd
 	b.directCPU, b.sinkCPU = perThousand(b.direct.cpu, b.direct.Accepted), perThousand(cpuOf(h.pid())-before, b.direct.Accepted)
 	b.directMemory = b.direct.memory
 	return nil
 }
 
 // baselinesAt measures the bare handler and the bare client under a load of a fixed rate.
-func (s *suite) baselinesAt(ctx context.Context, load Load) (chi, direct loadResult, err error) {
+func (s *suite) baselinesAt(ctx context.Context, load Load) (chi loadResult, direct Quantiles, err error) {
 	load.Duration = min(load.Duration, 2*s.Baseline)
 	h, err := startHelper(roleChi)
 	if err != nil {
@@ -230,8 +236,11 @@ func (s *suite) baselinesAt(ctx context.Context, load Load) (chi, direct loadRes
 	}
 	defer sink.stop()
 	load.URL = "http://" + sink.addr + "/hook"
-	direct, err = runLoadProcess(ctx, roleDirect, load, func(int64) {})
-	return chi, direct, err
+	if _, err = runLoadProcess(ctx, roleDirect, load, func(int64) {}); err != nil {
+		return chi, direct, err
+	}
+	stats, err := statsOf(ctx, sink.addr)
+	return chi, stats.EndToEnd, err
 }
 
 func (s *suite) postgresAlone(ctx context.Context, v variant, b *baselines) error {

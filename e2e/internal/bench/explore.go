@@ -107,9 +107,9 @@ func (p *pass) print() {
 	var total time.Duration
 	for _, name := range names {
 		total += p.cpu[name]
-		fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores  %4d MiB\n", name, us(p.cpu[name], p.Accepted), p.cpu[name].Seconds()/p.Elapsed.Seconds(), p.memory[name]>>20)
+		fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores  %4d MiB\n", name, us(p.cpu[name], p.Accepted), p.cores(name), p.memory[name]>>20)
 	}
-	fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores; ours %d MiB; WAL %d B/event, JetStream %d B/event\n", "all", us(total, p.Accepted), total.Seconds()/p.Elapsed.Seconds(), p.ours>>20, p.wal/p.Accepted, p.nats/p.Accepted)
+	fmt.Printf("  %-12s %6.1f µs/event  %5.2f cores; ours %d MiB; WAL %d B/event, JetStream %d B/event\n", "all", us(total, p.Accepted), p.cores(""), p.ours>>20, p.wal/p.Accepted, p.nats/p.Accepted)
 }
 
 func us(d time.Duration, n int64) float64 { return float64(d.Microseconds()) / float64(n) }

@@ -216,6 +216,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (w *worker) note(at time.Time, resp *fasthttp.Response, err error) {
+	w.latency.record(time.Since(at)) // also of one that failed: it was waited for
 	if err != nil {
 		w.refused[rootCause(err).Error()]++
 		return
@@ -224,7 +225,6 @@ func (w *worker) note(at time.Time, resp *fasthttp.Response, err error) {
 		w.refused[strconv.Itoa(resp.StatusCode())]++
 		return
 	}
-	w.latency.record(time.Since(at))
 	w.p.accepted.Add(1)
 	if id, ok := answeredID(resp.Body()); ok {
 		w.ids = append(w.ids, id)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -80,6 +81,22 @@ func (r *Report) note(format string, args ...any) {
 // broken notes something that must not happen.
 func (r *Report) broken(format string, args ...any) {
 	r.Broken = append(r.Broken, fmt.Sprintf(format, args...))
+}
+
+// refusals notes requests that were not accepted: at no measured load may there be any.
+func (r *Report) refusals(p *pass) {
+	if len(p.Refused) > 0 {
+		r.broken("requests were refused: %v", p.Refused)
+	}
+}
+
+// failure is what was broken, nil if nothing was.
+func (r *Report) failure() error {
+	var errs []error
+	for _, what := range r.Broken {
+		errs = append(errs, errors.New(what))
+	}
+	return errors.Join(errs...)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

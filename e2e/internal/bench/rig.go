@@ -140,8 +140,11 @@ func (r *rig) stop() error {
 	return errors.Join(err, os.RemoveAll(r.dir))
 }
 
-func (r *rig) sinkStats(ctx context.Context) (stats SinkStats, err error) {
-	body, err := stack.Get(ctx, r.sinkURL("/_/stats"))
+func (r *rig) sinkStats(ctx context.Context) (SinkStats, error) { return statsOf(ctx, r.sink.addr) }
+
+// statsOf reads what a sink has seen, and begins a new histogram there.
+func statsOf(ctx context.Context, addr string) (stats SinkStats, err error) {
+	body, err := stack.Get(ctx, "http://"+addr+"/_/stats")
 	if err == nil {
 		err = json.Unmarshal(body, &stats)
 	}
@@ -208,7 +211,9 @@ func (r *rig) usage(ctx context.Context) (usage, error) {
 type pass struct {
 	loadResult
 	sink           SinkStats
-	arrived        int64                    // during the load
+	arrived        int64                    // between two looks at the sink, before and after the load
+	span           time.Duration            // between these looks
+	costSpan       time.Duration            // between the looks at what was used: until everything had arrived
 	cpu            map[string]time.Duration // by process, the producer's included
 	wal            int64                    // bytes
 	nats           int64
@@ -219,7 +224,18 @@ type pass struct {
 }
 
 // deliveredPerSecond is the rate at which events arrived while the load was on.
-func (p *pass) deliveredPerSecond() float64 { return float64(p.arrived) / p.Elapsed.Seconds() }
+func (p *pass) deliveredPerSecond() float64 { return float64(p.arrived) / p.span.Seconds() }
+
+// cores is how many were busy with a process, or with all of them for "".
+func (p *pass) cores(process string) float64 {
+	used := p.cpu[process]
+	if process == "" {
+		for _, d := range p.cpu {
+			used += d
+		}
+	}
+	return used.Seconds() / p.costSpan.Seconds()
+}
 
 // measure runs a load on the system, notes what it accepts, and waits until all of it has arrived unless nobody delivers.
 func (r *rig) measure(ctx context.Context, name string, load Load) (*pass, error) {
@@ -239,22 +255,24 @@ func (r *rig) measure(ctx context.Context, name string, load Load) (*pass, error
 		return nil, err
 	}
 	p := &pass{}
+	looked := time.Now()
 	memory := watchMemory(r.pids(), r.ours())
 	p.loadResult, err = runLoadProcess(ctx, roleProducer, load, func(accepted int64) {
 		if n, err := r.arrived(ctx); err == nil {
 			p.backlogs = append(p.backlogs, accepted-(n-arrivedBefore))
 		}
 	})
+	if err != nil {
+		memory.stop()
+		return nil, err
+	}
+	arrivedAfter, err := r.arrived(ctx)
+	p.arrived, p.span = arrivedAfter-arrivedBefore, time.Since(looked)
 	memory.stop()
 	if err != nil {
 		return nil, err
 	}
 	p.postgresMemory = treeMemory(r.Postgres.PID())
-	arrivedAfter, err := r.arrived(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p.arrived = arrivedAfter - arrivedBefore
 	p.memory, p.ours = memory.each, memory.ours
 	if len(r.Deliveries) > 0 {
 		if err := r.settle(ctx, arrivedBefore+p.Accepted); err != nil {
@@ -269,6 +287,7 @@ func (r *rig) measure(ctx context.Context, name string, load Load) (*pass, error
 	for process, used := range after.cpu {
 		p.cpu[process] = used - before.cpu[process]
 	}
+	p.costSpan = after.at.Sub(before.at)
 	p.wal, p.nats = after.wal-before.wal, after.nats-before.nats
 	if p.sink, err = r.sinkStats(ctx); err != nil {
 		return nil, err
@@ -326,6 +345,7 @@ func (r *rig) settle(ctx context.Context, want int64) error {
 }
 
 // audit compares what was accepted with what arrived.
+// A request without an id counts as one that was never accepted.
 func (r *rig) audit(ctx context.Context) (lost, duplicates, unknown int64, err error) {
 	raw, err := stack.Get(ctx, r.sinkURL("/_/ids"))
 	if err != nil {
@@ -348,5 +368,5 @@ func (r *rig) audit(ctx context.Context) (lost, duplicates, unknown int64, err e
 		}
 	}
 	stats, err := r.sinkStats(ctx)
-	return lost, stats.Requests - stats.Unique, unknown, err
+	return lost, stats.Requests - stats.Unique, unknown + stats.Unmarked, err
 }

@@ -68,9 +68,9 @@ func RunScale(ctx context.Context, cfg Scale, out, progress io.Writer) (err erro
 	lost, duplicates, unknown, err := s.audit(ctx)
 	s.note("Events accepted %d, lost %d, duplicates %d, never accepted %d.", len(s.accepted), lost, duplicates, unknown)
 	if lost+duplicates+unknown > 0 {
-		err = errors.Join(err, errors.New("events were lost or came twice"))
+		s.broken("events were lost or came twice")
 	}
-	return err
+	return errors.Join(err, s.failure())
 }
 
 func (s *scaling) load(during time.Duration) Load {
@@ -92,6 +92,7 @@ func (s *scaling) step(ctx context.Context, name string) error {
 	if first {
 		s.base = p
 	}
+	s.refusals(p)
 	rate, base := p.deliveredPerSecond(), s.base.deliveredPerSecond()
 	f := figure{name: name + ": delivered", value: rate, unit: "/s", baseline: base, of: "one tenant, empty tables"}
 	if !first {
@@ -135,11 +136,8 @@ func (s *scaling) replicas(ctx context.Context) error {
 			s.add(figure{name: fmt.Sprintf("%d replicas: %s CPU", n, process), value: perThousand(p.cpu[process], p.Accepted) / 1000, unit: unitCPU,
 				baseline: perThousand(one.cpu[process], one.Accepted) / 1000, of: "one replica"})
 		}
-		var all time.Duration
-		for _, used := range p.cpu {
-			all += used
-		}
-		s.add(figure{name: fmt.Sprintf("%d replicas: cores busy (all processes)", n), value: all.Seconds() / p.Elapsed.Seconds()})
+		s.add(figure{name: fmt.Sprintf("%d replicas: cores busy (all processes)", n), value: p.cores("")})
+		s.refusals(p)
 	}
 	return nil
 }

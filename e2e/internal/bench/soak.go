@@ -57,8 +57,12 @@ func RunSoak(ctx context.Context, cfg Soak, out, progress io.Writer) (err error)
 	report.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: load.Rate, of: "the rate asked for"})
 	report.add(figure{name: "end to end p50", value: ms(p.sink.EndToEnd.P50), unit: "ms"})
 	report.add(figure{name: "end to end p99", value: ms(p.sink.EndToEnd.P99), unit: "ms"})
+	report.refusals(p)
 	for _, name := range []string{"ingest", "delivery"} {
 		first, last := ends(levels[name])
+		if first.resident == 0 || first.heap == 0 || first.goroutines == 0 || last.goroutines == 0 {
+			report.broken("%s: its memory and goroutines were not sampled", name)
+		}
 		report.add(figure{name: name + ": resident memory, last minute", value: last.resident, unit: "MiB", baseline: first.resident, of: "second minute", aim: "ratio ≤ 1.1", met: last.resident <= 1.1*first.resident})
 		report.add(figure{name: name + ": heap in use, last minute", value: last.heap, unit: "MiB", baseline: first.heap, of: "second minute"})
 		report.add(figure{name: name + ": goroutines, last minute", value: last.goroutines, baseline: first.goroutines, of: "second minute", aim: "ratio ≤ 1.1", met: last.goroutines <= 1.1*first.goroutines})
@@ -66,9 +70,9 @@ func RunSoak(ctx context.Context, cfg Soak, out, progress io.Writer) (err error)
 	lost, duplicates, unknown, err := r.audit(ctx)
 	report.note("Events accepted %d, refused %v, lost %d, duplicates %d, never accepted %d; backlog at most %d.", len(r.accepted), p.Refused, lost, duplicates, unknown, most(p.backlogs))
 	if lost+duplicates+unknown > 0 {
-		err = errors.Join(err, errors.New("events were lost or came twice"))
+		report.broken("events were lost or came twice")
 	}
-	return err
+	return errors.Join(err, report.failure())
 }
 
 func most(list []int64) (n int64) {

@@ -127,9 +127,12 @@ func (h *Handlers) listKeys(ctx context.Context, in *httpapi.Page) (*struct{ Bod
 
 func (h *Handlers) revokeKey(ctx context.Context, in *idPath) (*struct{}, error) {
 	t := httpapi.Tenant(ctx)
-	if err := h.Accounts.RevokeKey(ctx, t, in.ID); err != nil {
+	revoked, err := h.Accounts.RevokeKey(ctx, t, in.ID)
+	if err != nil {
 		return nil, err
 	}
-	h.ForgetKey(in.ID.String())
+	if revoked { // repeating it must not keep all replicas busy
+		h.ForgetKey(in.ID.String())
+	}
 	return nil, nil //nolint:nilnil // 204: there is nothing to say
 }

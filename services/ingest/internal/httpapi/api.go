@@ -48,7 +48,7 @@ type AccountStore interface {
 	Projects(ctx context.Context, t tenant.ID, cursor *uuid.UUID, limit int) ([]account.Project, error)
 	CreateKey(ctx context.Context, t tenant.ID, k *account.APIKey, hash []byte) error
 	Keys(ctx context.Context, t tenant.ID, cursor *uuid.UUID, limit int) ([]account.APIKey, error)
-	RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) error
+	RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) (revoked bool, err error)
 }
 
 // Handlers holds what the routes work with.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -144,17 +145,21 @@ func (s *Accounts) Keys(ctx context.Context, t tenant.ID, cursor *uuid.UUID, lim
 	return list, err
 }
 
-const revokeKey = `UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND id = $2`
+const revokeKey = `
+UPDATE api_keys k SET revoked_at = coalesce(old.revoked_at, now())
+FROM (SELECT tenant_id, id, revoked_at FROM api_keys WHERE tenant_id = $1 AND id = $2 FOR UPDATE) old
+WHERE k.tenant_id = old.tenant_id AND k.id = old.id RETURNING old.revoked_at IS NULL`
 
-// RevokeKey makes a key of t useless. Doing it again changes nothing.
-func (s *Accounts) RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) error {
-	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
-		tag, err := q.Exec(ctx, revokeKey, t.UUID(), id)
-		if err == nil && tag.RowsAffected() == 0 {
+// RevokeKey makes a key of t useless and reports whether it was not before.
+func (s *Accounts) RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) (revoked bool, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		err := q.QueryRow(ctx, revokeKey, t.UUID(), id).Scan(&revoked)
+		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("api_key_not_found", "There is no API key with this id.")
 		}
 		return err
 	})
+	return revoked, err
 }
 
 // In small steps, so that no statement holds many locks; the index on created_at finds them.

@@ -35,7 +35,7 @@ const (
 var _ event.Store = (*Appender)(nil)
 
 // Appender commits events in groups: requests that arrive while a flush is in flight form the next one. A flush is one pipelined
-// transaction over many tenants, each under its own row-level security. It is safe for concurrent use. Close it.
+// transaction over many tenants, which row-level security holds to the tenants that it names. It is safe for concurrent use. Close it.
 type Appender struct {
 	db       *postgres.DB
 	batcher  *batch.Batcher[*entry]
