@@ -377,19 +377,20 @@ func (e *Engine) start(w *work) {
 	select {
 	case e.idle <- w:
 	default:
-		first := w
-		e.workers.Go(func() {
-			for w := first; ; {
-				e.attempt(w)
-				w, first = nil, nil // an idle worker holds no payload
-				e.attempts.Done()
-				select {
-				case w = <-e.idle:
-				case <-e.sending.Done():
-					return
-				}
-			}
-		})
+		e.workers.Go(func() { e.attemptAll(w) })
+	}
+}
+
+// attemptAll makes attempts from a first one on until the engine stops. An idle worker holds on to nothing of its last.
+func (e *Engine) attemptAll(w *work) {
+	for {
+		e.attempt(w)
+		e.attempts.Done()
+		select {
+		case w = <-e.idle:
+		case <-e.sending.Done():
+			return
+		}
 	}
 }
 

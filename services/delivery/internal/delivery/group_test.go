@@ -2,9 +2,12 @@ package delivery_test
 
 import (
 	"context"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,7 +57,42 @@ func TestStopInTheMiddleOfAGroup(t *testing.T) {
 		w.submit(t, others...)
 		synctest.Wait()
 		w.stop(t)
-		require.Equal(t, map[string]int{"done": 2, "released": 3}, states(list))
-		require.Equal(t, map[string]int{"released": 3}, states(others))
+		require.Equal(t, map[string]int{"done": 2, "released": 6}, states(append(list, others...)))
+	})
+}
+
+// Workers wait for the next attempt without holding on to the last one's payload.
+func TestIdleWorkersHoldNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var jobs []weak.Pointer[delivery.Job]
+		var mu sync.Mutex
+		w := newWorld(t, 8, func(w *world) {
+			w.send = func(_ context.Context, job *delivery.Job) *delivery.Attempt {
+				mu.Lock()
+				defer mu.Unlock()
+				job.Payload = make([]byte, 1<<20)
+				jobs = append(jobs, weak.Make(job))
+				return &delivery.Attempt{Number: job.Attempt, StatusCode: 200}
+			}
+		})
+		w.submit(t, w.tickets(8)...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Len(t, jobs, 8)
+		w.mu.Lock()
+		w.recorded = nil
+		w.mu.Unlock()
+		held := func() (n int) {
+			for _, job := range jobs {
+				if job.Value() != nil {
+					n++
+				}
+			}
+			return n
+		}
+		runtime.GC()
+		runtime.GC()
+		require.Zero(t, held())
+		w.stop(t)
 	})
 }
