@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	platform.Push("publisher", cfg.ShutdownGrace, publisher.Close)
-	appender, err := ingestpg.NewAppender(platform.DB, ingeststream.NewAnnouncer(publisher), ingestpg.NewMetrics(platform.Telemetry.Registry))
+	appender, err := ingestpg.NewAppender(platform.DB, ingeststream.NewAnnouncer(publisher), cfg.AcceptTimeout, ingestpg.NewMetrics(platform.Telemetry.Registry))
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Accounts:  s.accounts,
 		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 
-		MaxPayload: int(cfg.MaxPayload), AcceptTimeout: cfg.AcceptTimeout, ForgetKey: platform.ForgetAPIKey,
+		MaxPayload: int(cfg.MaxPayload), ForgetKey: platform.ForgetAPIKey,
 	}
 	handlers.Register(api)
 	if s.API, err = api.Handler(); err != nil {

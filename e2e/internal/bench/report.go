@@ -65,8 +65,8 @@ func number(v float64, unit string) string {
 		digits = 4
 	}
 	text := strconv.FormatFloat(v, 'f', digits, 64)
-	if whole, _, _ := strings.Cut(text, "."); len(whole) > 4 {
-		text = whole[:len(whole)-3] + "," + whole[len(whole)-3:]
+	for i := len(strings.SplitN(text, ".", 2)[0]) - 3; i > 0 && v >= 10000; i -= 3 {
+		text = text[:i] + "," + text[i:]
 	}
 	if unit == "/s" {
 		return text + "/s"

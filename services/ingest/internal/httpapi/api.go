@@ -59,9 +59,8 @@ type Handlers struct {
 	Accounts  AccountStore
 	Limits    endpoint.Limits
 
-	MaxPayload    int             // bytes
-	AcceptTimeout time.Duration   // bound on POST /v1/events
-	ForgetKey     func(id string) // makes all processes forget a credential
+	MaxPayload int             // bytes
+	ForgetKey  func(id string) // makes all processes forget a credential
 }
 
 // Register adds all routes.

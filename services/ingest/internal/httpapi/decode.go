@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -24,31 +25,27 @@ type EventRequest struct {
 // decodeEvent reads body. The payload of the result shares body's memory. Errors are faults that name the field.
 func decodeEvent(body []byte, maxPayload int) (EventRequest, error) {
 	var req EventRequest
-	if err := checkJSON(body); err != nil {
-		return req, err
+	var some [8]member // a good event has five at most
+	members, ok := scanJSON(body, some[:0])
+	if !ok || !utf8.Valid(body) {
+		return req, notJSON(body)
 	}
-	s := scanner{body}
-	s.space()
-	if s.rest[0] != '{' {
+	if bytes.TrimLeft(body, " \t\r\n")[0] != '{' {
 		return req, fault.Invalid("wrong_type", "", "Expected a JSON object with event_type and payload.")
 	}
-	s.rest = s.rest[1:]
-	seen := map[string]bool{}
-	for s.more() {
-		name := unquote(s.value())
-		s.space()
-		s.rest = s.rest[1:] // the colon
-		s.space()
-		if seen[name] {
+	names := make([]string, 0, len(some)) // a body with more of them ends at the first that is not known
+	for _, m := range members {
+		name := unquote(m.name)
+		if slices.Contains(names, name) {
 			return req, fault.Invalid("duplicate_field", name, "The field appears twice.")
 		}
-		seen[name] = true
-		if err := req.set(name, s.value()); err != nil {
+		names = append(names, name)
+		if err := req.set(name, m.value); err != nil {
 			return req, err
 		}
 	}
 	for _, name := range []string{"event_type", "payload"} {
-		if !seen[name] {
+		if !slices.Contains(names, name) {
 			return req, fault.Invalid("missing_field", name, "The field is required.")
 		}
 	}
@@ -97,10 +94,8 @@ func optionalID(name string, raw []byte) (*uuid.UUID, error) {
 	return &id, nil
 }
 
-func checkJSON(body []byte) error {
-	if validJSON(body) && utf8.Valid(body) {
-		return nil
-	}
+// notJSON says why body is not JSON.
+func notJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return fault.Malformed("invalid_json", "", "The body is empty; expected a JSON object.", nil)
 	}
@@ -110,78 +105,6 @@ func checkJSON(body []byte) error {
 		message = fmt.Sprintf("The body is not valid JSON: %s at byte %d.", syntax.Error(), syntax.Offset)
 	}
 	return fault.Malformed("invalid_json", "", message, nil)
-}
-
-// scanner walks JSON that is known to be valid: it finds where values end and checks nothing.
-type scanner struct{ rest []byte }
-
-func (s *scanner) space() {
-	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\t' || s.rest[0] == '\n' || s.rest[0] == '\r') {
-		s.rest = s.rest[1:]
-	}
-}
-
-// more moves to the next member of an object and reports whether there is one.
-func (s *scanner) more() bool {
-	s.space()
-	if s.rest[0] == ',' {
-		s.rest = s.rest[1:]
-		s.space()
-	}
-	return s.rest[0] != '}'
-}
-
-// value takes the value at the start of rest, without the space around it.
-func (s *scanner) value() []byte {
-	end := valueEnd(s.rest)
-	v := s.rest[:end:end]
-	s.rest = s.rest[end:]
-	return v
-}
-
-func valueEnd(b []byte) int {
-	depth := 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			i += stringEnd(b[i:]) - 1
-		case '{', '[':
-			depth++
-			continue
-		case '}', ']':
-			depth--
-		default:
-			if depth == 0 {
-				return i + scalarEnd(b[i:])
-			}
-			continue
-		}
-		if depth == 0 {
-			return i + 1
-		}
-	}
-	return len(b)
-}
-
-// stringEnd gives the length of the string that b starts with, quotes included.
-func stringEnd(b []byte) int {
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(b)
-}
-
-// scalarEnd gives the length of the number or word that b starts with.
-func scalarEnd(b []byte) int {
-	if i := bytes.IndexAny(b, ",}] \t\r\n"); i >= 0 {
-		return i
-	}
-	return len(b)
 }
 
 // unquote gives the text of a valid JSON string.

@@ -69,9 +69,7 @@ func (h *Handlers) registerEvents(api *httpapi.API) {
 }
 
 func (h *Handlers) createEvent(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.AcceptTimeout)
-	defer cancel()
-	receipt, err := h.accept(ctx, w, r)
+	receipt, err := h.accept(r.Context(), w, r)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return

@@ -1,17 +1,21 @@
 package httpapi
 
-// validJSON reports whether b is one JSON value by RFC 8259, with space around it: json.Valid in about half the time, which is what every payload
-// byte goes through. Like there, arrays and objects are nested 10,000 deep at most. That b is UTF-8 is somebody else's to check.
-func validJSON(b []byte) bool {
-	v := validator{b: b}
+// member is one of an object, as it is written: name with its quotes, value without the space around it.
+type member struct{ name, value []byte }
+
+// scanJSON reports whether b is one JSON value by RFC 8259, with space around it, and appends its members if it is an object. Every payload byte goes
+// through here, once; json.Valid alone takes about twice as long. Like there, arrays and objects are nested 10,000 deep at most. That b is
+// UTF-8 is somebody else's to check.
+func scanJSON(b []byte, members []member) (_ []member, ok bool) {
+	v := validator{b: b, members: members}
 	v.space()
 	for {
 		if !v.value() {
-			return false
+			return nil, false
 		}
 		done, ok := v.after()
 		if done || !ok {
-			return ok
+			return v.members, ok
 		}
 	}
 }
@@ -20,9 +24,12 @@ const maxDepth = 10000
 
 // validator walks over a value. open has the brackets that are not closed yet.
 type validator struct {
-	b    []byte
-	i    int
-	open []byte
+	b       []byte
+	i       int
+	open    []byte
+	members []member // of the outermost object
+	present member   // the one whose value is being walked over
+	start   int      // of that value
 }
 
 // at gives the present byte, 0 at the end: no JSON has a 0 outside of strings, and none within.
@@ -75,6 +82,10 @@ func (v *validator) value() bool {
 // after takes what follows a value: the ends of what it is in, and a comma with the name of the next member.
 func (v *validator) after() (done, ok bool) {
 	for {
+		if len(v.open) == 1 && v.open[0] == '{' {
+			v.present.value = v.b[v.start:v.i:v.i]
+			v.members = append(v.members, v.present)
+		}
 		v.space()
 		if len(v.open) == 0 {
 			return true, v.i == len(v.b)
@@ -96,15 +107,20 @@ func (v *validator) after() (done, ok bool) {
 
 // name takes the name of a member and the colon.
 func (v *validator) name() bool {
+	start := v.i
 	if v.at() != '"' || !v.text() {
 		return false
 	}
+	end := v.i
 	v.space()
 	if v.at() != ':' {
 		return false
 	}
 	v.i++
 	v.space()
+	if len(v.open) == 1 {
+		v.present.name, v.start = v.b[start:end], v.i
+	}
 	return true
 }
 

@@ -20,6 +20,31 @@ func jsonSeeds() []string {
 	}
 }
 
+func validJSON(text []byte) bool {
+	_, ok := scanJSON(text, nil)
+	return ok
+}
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{}`: ``, ` { } `: ``, `[{"a":1}]`: ``, `"a"`: ``, `1`: ``, `[]`: ``, `[[1],{"a":2}]`: ``,
+		`{"a":1}`:                         `"a"=1;`,
+		` { "a" : 1 , "b" : [ 1 , 2 ] } `: `"a"=1;"b"=[ 1 , 2 ];`,
+		`{"a":{},"b":[],"c":{"d":{"e":[]}},"f":"}","g":null}`: `"a"={};"b"=[];"c"={"d":{"e":[]}};"f"="}";"g"=null;`,
+		`{"a\"b":-1.5e3,"a\"b":true}`:                         `"a\"b"=-1.5e3;"a\"b"=true;`,
+		`{"a":[{"x":1},{"y":2}],"":""}`:                       `"a"=[{"x":1},{"y":2}];""="";`,
+	} {
+		members, ok := scanJSON([]byte(text), nil)
+		require.True(t, ok, text)
+		got := ""
+		for _, m := range members {
+			got += string(m.name) + "=" + string(m.value) + ";"
+		}
+		require.Equal(t, want, got, text)
+	}
+}
+
 func TestValidJSONAgreesWithTheLibrary(t *testing.T) {
 	t.Parallel()
 	for _, text := range jsonSeeds() {
@@ -32,7 +57,19 @@ func FuzzValidJSON(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		require.Equal(t, json.Valid(text), validJSON(text))
+		members, ok := scanJSON(text, nil)
+		require.Equal(t, json.Valid(text), ok)
+		var object map[string]json.RawMessage
+		if !ok || text[0] != '{' || json.Unmarshal(text, &object) != nil {
+			return
+		}
+		last := map[string]json.RawMessage{} // of equal names the library keeps the last
+		for _, m := range members {
+			var name string
+			require.NoError(t, json.Unmarshal(m.name, &name))
+			last[name] = m.value
+		}
+		require.Equal(t, object, last)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -41,12 +42,15 @@ type Appender struct {
 	batcher  *batch.Batcher[*entry]
 	routes   *lru.Cache[tenant.ID, *event.Routes]
 	announce event.Announcer
+	patience time.Duration // of who waits for an event's outcome
+	timers   sync.Pool     // of *time.Timer, for those who wait
 	metrics  *Metrics
 }
 
 // entry is one submission on its way through a flush. settled receives exactly one value.
 type entry struct {
 	ctx        context.Context
+	deadline   time.Time
 	submission event.Submission
 	deliveries []event.Delivery
 	settled    chan outcome
@@ -62,12 +66,13 @@ func (e *entry) settle(r event.Receipt, err error) { e.settled <- outcome{r, err
 func (e *entry) fail(err error) { e.settle(event.Receipt{}, err) }
 
 // NewAppender starts the flushers. announce is told of every delivery that was committed, whether somebody still waits for its event or not.
-func NewAppender(db *postgres.DB, announce event.Announcer, m *Metrics) (*Appender, error) {
+// Nobody waits for longer than patience.
+func NewAppender(db *postgres.DB, announce event.Announcer, patience time.Duration, m *Metrics) (*Appender, error) {
 	routes, err := lru.New[tenant.ID, *event.Routes](routesCached)
 	if err != nil {
 		return nil, err
 	}
-	a := &Appender{db: db, routes: routes, announce: announce, metrics: m}
+	a := &Appender{db: db, routes: routes, announce: announce, patience: patience, metrics: m}
 	a.batcher = batch.NewSized(
 		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Pace: flushPace, Queue: flushQueue},
 		func(e *entry) int { return len(e.submission.Event.Payload) },
@@ -78,22 +83,37 @@ func NewAppender(db *postgres.DB, announce event.Announcer, m *Metrics) (*Append
 // Close flushes what is queued.
 func (a *Appender) Close(ctx context.Context) error { return a.batcher.Close(ctx) }
 
-// Append queues s for the next flush and waits for its outcome. When ctx ends first the caller does not learn the outcome: the event
-// may still be committed, which is what idempotency keys are for.
+// Append queues s for the next flush and waits for its outcome. When ctx or the patience ends first the caller does not learn the outcome: the
+// event may still be committed, which is what idempotency keys are for.
 func (a *Appender) Append(ctx context.Context, s event.Submission) (event.Receipt, error) {
-	e := &entry{ctx: ctx, submission: s, settled: make(chan outcome, 1)}
+	e := &entry{ctx: ctx, deadline: time.Now().Add(a.patience), submission: s, settled: make(chan outcome, 1)}
 	if !a.batcher.TryPut(e) {
 		a.metrics.refused.Inc()
 		return event.Receipt{}, fault.Unavailable(errors.New("commit queue is full or closed"), time.Second,
 			"More events are waiting to be stored than the server takes. Nothing was stored; repeat the request.")
 	}
+	timer := a.timer()
+	defer a.timers.Put(timer)
+	defer timer.Stop()
+	var why error
 	select {
 	case o := <-e.settled:
 		return o.receipt, o.err
 	case <-ctx.Done():
-		return event.Receipt{}, fault.Unavailable(context.Cause(ctx), time.Second,
-			"The event was not stored in time. Repeat the request with the same Idempotency-Key.")
+		why = context.Cause(ctx)
+	case <-timer.C:
+		why = context.DeadlineExceeded
 	}
+	return event.Receipt{}, fault.Unavailable(why, time.Second, "The event was not stored in time. Repeat the request with the same Idempotency-Key.")
+}
+
+// timer gives one that runs out after the patience. A context with a timeout for each request costs five times as much.
+func (a *Appender) timer() *time.Timer {
+	if t, ok := a.timers.Get().(*time.Timer); ok {
+		t.Reset(a.patience)
+		return t
+	}
+	return time.NewTimer(a.patience)
 }
 
 func (a *Appender) flush(ctx context.Context, items []*entry) {
@@ -102,7 +122,11 @@ func (a *Appender) flush(ctx context.Context, items []*entry) {
 	start := time.Now()
 	live := make([]*entry, 0, len(items))
 	for _, e := range items {
-		if err := e.ctx.Err(); err != nil {
+		err := e.ctx.Err()
+		if err == nil && start.After(e.deadline) {
+			err = context.DeadlineExceeded
+		}
+		if err != nil {
 			e.fail(postgres.Fault(err)) // its caller has gone
 			continue
 		}

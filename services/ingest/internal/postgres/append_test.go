@@ -60,7 +60,7 @@ func (b *bench) open(url string) {
 	require.NoError(b.t, err)
 	b.t.Cleanup(db.Close)
 	b.reg = prometheus.NewRegistry()
-	b.Appender, err = NewAppender(db, b, NewMetrics(b.reg))
+	b.Appender, err = NewAppender(db, b, time.Minute, NewMetrics(b.reg))
 	require.NoError(b.t, err)
 	require.NoError(b.t, b.Close(b.t.Context()))
 	b.batcher = batch.New(batch.Config{MaxItems: queueSize, Queue: queueSize}, b.flush)
@@ -149,7 +149,7 @@ func (b *bench) together(list ...event.Submission) []outcome {
 	b.t.Helper()
 	entries := make([]*entry, len(list))
 	for i, s := range list {
-		entries[i] = &entry{ctx: b.t.Context(), submission: s, settled: make(chan outcome, 1)}
+		entries[i] = &entry{ctx: b.t.Context(), deadline: time.Now().Add(time.Minute), submission: s, settled: make(chan outcome, 1)}
 	}
 	b.flush(b.t.Context(), slices.Clone(entries))
 	outcomes := make([]outcome, len(list))
@@ -456,7 +456,7 @@ func TestCloseFlushesWhatIsQueued(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Eventually(t, func() bool {
-		return !b.batcher.TryPut(&entry{ctx: gone, submission: submission(owner, `"gone"`), settled: make(chan outcome, 1)})
+		return !b.batcher.TryPut(&entry{ctx: gone, deadline: time.Now().Add(time.Minute), submission: submission(owner, `"gone"`), settled: make(chan outcome, 1)})
 	}, 10*time.Second, time.Millisecond)
 	_, err := b.Append(t.Context(), submission(owner, `"late"`))
 	require.ErrorContains(t, err, "queue is full or closed")
@@ -507,8 +507,8 @@ func TestACallerWhoLeftIsNotStored(t *testing.T) {
 	owner := b.tenant()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	left := &entry{ctx: gone, submission: submission(owner, `"left"`), settled: make(chan outcome, 1)}
-	stays := &entry{ctx: t.Context(), submission: submission(owner, `"stays"`), settled: make(chan outcome, 1)}
+	left := &entry{ctx: gone, deadline: time.Now().Add(time.Minute), submission: submission(owner, `"left"`), settled: make(chan outcome, 1)}
+	stays := &entry{ctx: t.Context(), deadline: time.Now().Add(time.Minute), submission: submission(owner, `"stays"`), settled: make(chan outcome, 1)}
 	b.flush(t.Context(), []*entry{left, stays})
 	require.Equal(t, fault.KindUnavailable, fault.KindOf((<-left.settled).err))
 	require.NoError(t, (<-stays.settled).err)
@@ -577,4 +577,24 @@ func TestWhatIsCommittedIsAnnouncedThoughItsCallerLeft(t *testing.T) {
 	_, err := b.Append(ctx, s)
 	require.Equal(t, fault.KindUnavailable, fault.KindOf(err))
 	require.Eventually(t, func() bool { return b.deliveries(event.Receipt{ID: s.Event.ID}) == 1 }, 20*time.Second, 10*time.Millisecond)
+}
+
+func TestNobodyWaitsForLongerThanThePatience(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owner := b.tenant()
+	b.patience = 50 * time.Millisecond
+	b.exec(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'`)
+	b.exec(`CREATE TRIGGER slow AFTER INSERT ON webhook_events FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
+	for range 3 { // timers are used again
+		start := time.Now()
+		_, err := b.Append(t.Context(), submission(owner, `{}`))
+		require.Equal(t, fault.KindUnavailable, fault.KindOf(err))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Less(t, time.Since(start), time.Second)
+	}
+	b.patience = time.Minute
+	b.exec(`DROP TRIGGER slow ON webhook_events`)
+	_, err := b.Append(t.Context(), submission(owner, `{}`))
+	require.NoError(t, err)
 }
