@@ -20,7 +20,7 @@ type CacheConfig struct {
 	TTL         time.Duration `env:"TTL" envDefault:"60s" doc:"How long an API key is remembered. Replicas hear of a revocation over NATS at once; this is for when a message is lost."`
 	OfflineTTL  time.Duration `env:"OFFLINE_TTL" envDefault:"5s" doc:"The same while a replica has no connection to NATS, so that it would not hear."`
 	NegativeTTL time.Duration `env:"NEGATIVE_TTL" envDefault:"1s" doc:"How long a replica may refuse a new API key that was tried before it existed."`
-	Size        int           `env:"SIZE" envDefault:"100000" doc:"API keys remembered per replica, of about 300 bytes each."`
+	Size        int           `env:"SIZE" envDefault:"100000" doc:"API keys remembered per replica."`
 
 	// Informed says whether Forget is called now for keys that others change. nil: it never is.
 	Informed func() bool

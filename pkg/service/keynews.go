@@ -75,10 +75,14 @@ func (n *keyNews) listen(nc *nats.Conn) error {
 // tell tells the others that the key with this id changed, now or when they can be told.
 func (n *keyNews) tell(id string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.nc != nil && n.nc.Publish(subject.ForgetAPIKey, []byte(id)) == nil {
+	nc := n.nc
+	n.mu.Unlock()
+	// Without the lock: a network that takes nothing makes this wait.
+	if nc != nil && nc.Publish(subject.ForgetAPIKey, []byte(id)) == nil {
 		return
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if len(n.untold) <= untoldMost {
 		n.untold = append(n.untold, id)
 	}

@@ -32,7 +32,7 @@ type Defaults struct {
 	Fresh time.Duration
 }
 
-const targetsCached = 200000 // of about half a kilobyte each
+const targetsCached = 200000
 
 // Store is the delivery engine's database. It is safe for concurrent use.
 type Store struct {

@@ -26,7 +26,6 @@ const (
 	flushBytes    = 8 << 20
 	flushParallel = 2
 	flushSpill    = 64
-	flushPace     = 0
 	flushQueue    = 8192
 	flushTimeout  = 10 * time.Second
 	routesCached  = 50000 // tenants
@@ -74,7 +73,7 @@ func NewAppender(db *postgres.DB, announce event.Announcer, patience time.Durati
 	}
 	a := &Appender{db: db, routes: routes, announce: announce, patience: patience, metrics: m}
 	a.batcher = batch.NewSized(
-		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Pace: flushPace, Queue: flushQueue},
+		batch.Config{MaxItems: flushItems, MaxBytes: flushBytes, Parallel: flushParallel, Spill: flushSpill, Queue: flushQueue},
 		func(e *entry) int { return len(e.submission.Event.Payload) },
 		a.flush)
 	return a, nil
@@ -107,7 +106,7 @@ func (a *Appender) Append(ctx context.Context, s event.Submission) (event.Receip
 	return event.Receipt{}, fault.Unavailable(why, time.Second, "The event was not stored in time. Repeat the request with the same Idempotency-Key.")
 }
 
-// timer gives one that runs out after the patience. A context with a timeout for each request costs five times as much.
+// timer gives one that runs out after the patience. A context with a timeout for each request was 3 % of the service.
 func (a *Appender) timer() *time.Timer {
 	if t, ok := a.timers.Get().(*time.Timer); ok {
 		t.Reset(a.patience)
