@@ -7,26 +7,19 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"syscall"
 
 	"github.com/beaconpost/beaconpost/pkg/netguard"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
-
-// invalidURLError says that no request could be made from the endpoint's URL.
-type invalidURLError struct{ err error }
-
-func (e *invalidURLError) Error() string { return e.err.Error() }
-
-func (e *invalidURLError) Unwrap() error { return e.err }
 
 // classify sorts a transport error and says in words that reveal nothing of our network what happened. The order matters: a
 // time-out while connecting is a time-out.
 func classify(err error) (delivery.ErrorClass, string) {
-	if _, ok := errors.AsType[*invalidURLError](err); ok {
+	if _, ok := errors.AsType[*wire.InvalidURLError](err); ok {
 		return delivery.ClassInvalidURL, "No request can be made to the endpoint's URL."
 	}
 	if _, ok := errors.AsType[*netguard.BlockedError](err); ok {
@@ -51,12 +44,7 @@ func classify(err error) (delivery.ErrorClass, string) {
 }
 
 func isReset(err error) bool {
-	// The last is said to whoever still writes when net/http has found the other side gone.
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return true
-	}
-	text := err.Error() // net/http shows no types for HTTP/2: a stream or the connection ended by the other side
-	return strings.Contains(text, "; received from peer") || strings.Contains(text, "http2: server sent GOAWAY")
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func isTimeout(err error) bool {
@@ -65,9 +53,6 @@ func isTimeout(err error) bool {
 }
 
 func isTLS(err error) bool {
-	if errors.Is(err, http.ErrSchemeMismatch) { // plain HTTP where TLS was expected
-		return true
-	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}

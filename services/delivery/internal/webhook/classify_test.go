@@ -177,9 +177,6 @@ func TestClassifyOtherErrors(t *testing.T) {
 		{dial(os.NewSyscallError("connect", syscall.ECONNRESET)), delivery.ClassConnect},
 		{&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, delivery.ClassReset},
 		{io.EOF, delivery.ClassReset},
-		{&net.OpError{Op: "write", Err: net.ErrClosed}, delivery.ClassReset},
-		{errors.New("http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR"), delivery.ClassReset},
-		{errors.New("stream error: stream ID 1; PROTOCOL_ERROR"), delivery.ClassProtocol}, // found by us
 		{errors.New("anything else"), delivery.ClassProtocol},
 	} {
 		class, detail := classify(fmt.Errorf("post webhook: %w", tt.err))

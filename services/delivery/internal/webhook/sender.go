@@ -4,12 +4,8 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"syscall"
@@ -23,16 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
-)
-
-const (
-	maxExcerpt      = 4 << 10  // bytes of the answer's body that are kept
-	maxDrain        = 64 << 10 // bytes read beyond that, so that the connection can be used again
-	maxHeaderBytes  = 64 << 10
-	dialTimeout     = 5 * time.Second
-	tlsTimeout      = 5 * time.Second
-	idlePerEndpoint = 512
-	idleTimeout     = 90 * time.Second
+	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
 
 var _ delivery.Sender = (*Sender)(nil)
@@ -48,46 +35,30 @@ type Config struct {
 
 // Sender makes attempts. It is safe for concurrent use.
 type Sender struct {
-	transport *http.Transport // without a Client: redirects are not followed, cookies not kept
+	client    *wire.Client
 	userAgent string
 	tracer    trace.Tracer
 }
 
 // NewSender makes a Sender with its own connections.
 func NewSender(cfg Config) *Sender {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: cfg.Control}
-	transport := &http.Transport{
-		Proxy:                  nil, // a proxy of the environment would be dialled instead of the checked address
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        cfg.TLS,
-		TLSHandshakeTimeout:    tlsTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		MaxIdleConnsPerHost:    idlePerEndpoint,
-		MaxIdleConns:           4096,
-		IdleConnTimeout:        idleTimeout,
-		DisableCompression:     true, // nothing is decompressed, so a small answer stays small
-		ForceAttemptHTTP2:      true,
-	}
-	return &Sender{transport: transport, userAgent: cfg.UserAgent, tracer: cfg.Tracer}
+	return &Sender{client: wire.NewClient(wire.Config{Control: cfg.Control, TLS: cfg.TLS}), userAgent: cfg.UserAgent, tracer: cfg.Tracer}
 }
 
 // Close closes idle connections.
-func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+func (s *Sender) Close() { s.client.Close() }
 
 // Send implements delivery.Sender. The target's timeout bounds everything from the dial to the end of the answer's body.
 func (s *Sender) Send(ctx context.Context, job *delivery.Job) *delivery.Attempt {
-	ctx = telemetry.WithTraceparent(ctx, job.Traceparent)
-	ctx, span := s.tracer.Start(ctx, http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
+	traced, span := s.tracer.Start(telemetry.WithTraceparent(ctx, job.Traceparent), http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(ctx)}
+	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(traced)}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil // no randomness: nothing was sent, the message comes back
 	}
 	attempt.ID = id
-	bounded, cancel := context.WithTimeout(ctx, job.Target.Timeout)
-	defer cancel()
-	err = s.exchange(bounded, job, attempt)
+	err = s.exchange(ctx, job, telemetry.Traceparent(traced), attempt)
 	attempt.Duration = time.Since(attempt.StartedAt)
 	if err != nil && ctx.Err() != nil {
 		return nil // cut by our own shutdown
@@ -117,57 +88,24 @@ func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt) {
 	}
 }
 
-func (s *Sender) exchange(ctx context.Context, job *delivery.Job, attempt *delivery.Attempt) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, job.Target.URL, bytes.NewReader(job.Payload))
-	if err != nil {
-		return &invalidURLError{err}
+func (s *Sender) exchange(ctx context.Context, job *delivery.Job, traceparent string, attempt *delivery.Attempt) error {
+	id, at := job.EventID.String(), attempt.StartedAt
+	fields := [...]wire.Field{
+		{Name: "Content-Type", Value: "application/json"},
+		{Name: "User-Agent", Value: s.userAgent},
+		{Name: signature.HeaderID, Value: id},
+		{Name: signature.HeaderTimestamp, Value: signature.Timestamp(at)},
+		{Name: signature.HeaderSignature, Value: signature.Sign(job.Target.SecretsAt(at), id, at, job.Payload)},
+		{Name: "Beaconpost-Event-Type", Value: job.EventType},
+		{Name: "Beaconpost-Delivery-Id", Value: job.ID.String()},
+		{Name: "Beaconpost-Attempt", Value: strconv.Itoa(job.Attempt)},
+		{Name: "Traceparent", Value: traceparent},
 	}
-	s.setHeaders(ctx, req, job, attempt.StartedAt)
-	resp, err := s.transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("post webhook: %w", err)
+	header := fields[:]
+	if traceparent == "" {
+		header = header[:len(header)-1]
 	}
-	defer resp.Body.Close()
-	attempt.StatusCode = resp.StatusCode
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return nil // its body is the connection itself, which no deadline of ours bounds any more
-	}
-	return readExcerpt(resp.Body, attempt)
-}
-
-func (s *Sender) setHeaders(ctx context.Context, req *http.Request, job *delivery.Job, at time.Time) {
-	id := job.EventID.String()
-	h := req.Header
-	h["Content-Type"] = []string{"application/json"}
-	h["User-Agent"] = []string{s.userAgent}
-	h["Webhook-Id"] = []string{id}
-	h["Webhook-Timestamp"] = []string{signature.Timestamp(at)}
-	h["Webhook-Signature"] = []string{signature.Sign(job.Target.SecretsAt(at), id, at, job.Payload)}
-	h["Beaconpost-Event-Type"] = []string{job.EventType}
-	h["Beaconpost-Delivery-Id"] = []string{job.ID.String()}
-	h["Beaconpost-Attempt"] = []string{strconv.Itoa(job.Attempt)}
-	if traceparent := telemetry.Traceparent(ctx); traceparent != "" {
-		h["Traceparent"] = []string{traceparent}
-	}
-}
-
-// readExcerpt keeps the start of the body and reads a bounded part of the rest. A body that goes on after that is cut off by closing
-// the connection; one that fails or is too slow before that fails the attempt.
-func readExcerpt(body io.Reader, attempt *delivery.Attempt) error {
-	excerpt, err := io.ReadAll(io.LimitReader(body, maxExcerpt+1))
-	if len(excerpt) > maxExcerpt {
-		excerpt, attempt.Truncated = excerpt[:maxExcerpt], true
-	}
-	if len(excerpt) > 0 {
-		attempt.Excerpt = excerpt
-	}
-	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
-	}
-	if attempt.Truncated {
-		if _, err := io.CopyN(io.Discard, body, maxDrain); err != nil && err != io.EOF { //nolint:errorlint // CopyN returns io.EOF itself
-			return fmt.Errorf("read answer: %w", err)
-		}
-	}
-	return nil
+	answer, err := s.client.Post(ctx, &wire.Request{URL: job.Target.URL, Header: header, Body: job.Payload}, at.Add(job.Target.Timeout))
+	attempt.StatusCode, attempt.Excerpt, attempt.Truncated = answer.Status, answer.Excerpt, answer.Truncated
+	return err
 }
