@@ -74,27 +74,26 @@ func TestRequire(t *testing.T) {
 	everything := auth.Principal{Scopes: auth.AllTenantScopes()}
 	tests := []struct {
 		name           string
-		ctx            context.Context
+		principal      auth.Principal
 		scope          auth.Scope
 		require        fault.Code
 		requiresTenant fault.Code
 	}{
-		{"nobody", context.Background(), auth.ScopeEventsRead, auth.CodeMissingCredentials, auth.CodeMissingCredentials},
-		{"has it", auth.WithPrincipal(t.Context(), inTenant), auth.ScopeEventsRead, "", ""},
-		{"read is not write", auth.WithPrincipal(t.Context(), inTenant), auth.ScopeEventsWrite, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
-		{"operator is no tenant scope", auth.WithPrincipal(t.Context(), operator), auth.ScopeEventsRead, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
-		{"operator", auth.WithPrincipal(t.Context(), operator), auth.ScopeOperator, "", auth.CodeTenantRequired},
-		{"all tenant scopes are not operator", auth.WithPrincipal(t.Context(), everything), auth.ScopeOperator, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
-		{"no tenant", auth.WithPrincipal(t.Context(), everything), auth.ScopeEventsRead, "", auth.CodeTenantRequired},
+		{"nobody", auth.Principal{}, auth.ScopeEventsRead, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
+		{"has it", inTenant, auth.ScopeEventsRead, "", ""},
+		{"read is not write", inTenant, auth.ScopeEventsWrite, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
+		{"operator is no tenant scope", operator, auth.ScopeEventsRead, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
+		{"operator", operator, auth.ScopeOperator, "", auth.CodeTenantRequired},
+		{"all tenant scopes are not operator", everything, auth.ScopeOperator, auth.CodeInsufficientScope, auth.CodeInsufficientScope},
+		{"no tenant", everything, auth.ScopeEventsRead, "", auth.CodeTenantRequired},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p, err := auth.Require(tt.ctx, tt.scope)
+			err := tt.principal.Require(tt.scope)
 			require.Equal(t, tt.require, fault.CodeOf(err))
-			require.Equal(t, err == nil, p.Has(tt.scope))
-			_, err = auth.RequireTenant(tt.ctx, tt.scope)
-			require.Equal(t, tt.requiresTenant, fault.CodeOf(err))
+			require.Equal(t, err == nil, tt.principal.Has(tt.scope))
+			require.Equal(t, tt.requiresTenant, fault.CodeOf(tt.principal.RequireTenant(tt.scope)))
 			if tt.require == auth.CodeInsufficientScope {
 				require.Contains(t, fault.From(err).Message, string(tt.scope))
 				require.Equal(t, fault.KindForbidden, fault.KindOf(err))
@@ -121,10 +120,9 @@ func TestScopes(t *testing.T) {
 	require.Empty(t, all.Missing(all))
 }
 
-func ExampleRequireTenant() {
-	ctx := auth.WithPrincipal(context.Background(), auth.Principal{Scopes: auth.Scopes{auth.ScopeEventsRead}})
-	_, err := auth.RequireTenant(ctx, auth.ScopeEventsWrite)
-	f := fault.From(err)
+func ExamplePrincipal_RequireTenant() {
+	p := auth.Principal{Scopes: auth.Scopes{auth.ScopeEventsRead}}
+	f := fault.From(p.RequireTenant(auth.ScopeEventsWrite))
 	fmt.Println(f.Kind.Status(), f.Code, f.Message)
 	// Output: 403 insufficient_scope This needs the scope "events:write", which the credential does not have.
 }

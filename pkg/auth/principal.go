@@ -1,6 +1,6 @@
 // Package auth turns a credential into a principal: who is calling, for which tenant, with which scopes.
 //
-// It owns the credentials' forms (API keys, JWTs), their verification, scopes, and the principal in a request's context.
+// It owns the credentials' forms (API keys, JWTs), their verification, scopes, and the principal.
 // It does not own storing API keys (services/ingest), HTTP answers (pkg/httpapi) or the isolation of tenants, which Postgres
 // enforces. Tenant and scopes come from the credential and from nothing else.
 //
@@ -10,8 +10,10 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 )
 
@@ -36,6 +38,25 @@ type Principal struct {
 
 // Has reports whether the principal has scope. ScopeOperator gives no other scope.
 func (p Principal) Has(scope Scope) bool { return p.Scopes.Has(scope) }
+
+// Require is the fault insufficient_scope if the principal does not have scope.
+func (p Principal) Require(scope Scope) error {
+	if !p.Has(scope) {
+		return fault.Forbidden(CodeInsufficientScope, fmt.Sprintf("This needs the scope %q, which the credential does not have.", scope))
+	}
+	return nil
+}
+
+// RequireTenant is Require for what is done inside a tenant: a principal without one gets the fault tenant_required.
+func (p Principal) RequireTenant(scope Scope) error {
+	if err := p.Require(scope); err != nil {
+		return err
+	}
+	if p.Tenant.IsZero() {
+		return fault.Forbidden(CodeTenantRequired, "This is done inside a tenant, and the credential belongs to none.")
+	}
+	return nil
+}
 
 // Verifier checks a credential's text. Its errors are faults. It is safe for concurrent use.
 type Verifier interface {

@@ -113,12 +113,11 @@ func RegisterRaw[I, O any](a *API, route Route, handler http.HandlerFunc) {
 	}}
 	a.huma.OpenAPI().AddOperation(&op)
 	a.router.Method(route.Method, route.Path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, err := a.admit(r, route.Scope)
-		if err != nil {
+		if err := a.admit(r, route.Scope); err != nil {
 			WriteError(w, r, err)
 			return
 		}
-		handler(w, r.WithContext(ctx))
+		handler(w, r)
 	}))
 }
 
@@ -143,25 +142,20 @@ func (a *API) operation(route Route) huma.Operation {
 	}
 }
 
-// admit authenticates and checks the scope; the context it returns carries the principal.
-func (a *API) admit(r *http.Request, scope auth.Scope) (context.Context, error) {
+// admit authenticates and checks the scope; from then on the request's context knows the principal.
+func (a *API) admit(r *http.Request, scope auth.Scope) error {
 	principal, err := a.cfg.Authenticator.Authenticate(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := checkQuery(r.URL.RawQuery); err != nil {
-		return nil, err
+		return err
 	}
-	ctx := auth.WithPrincipal(r.Context(), principal)
-	notePrincipal(ctx, principal)
-	require := auth.RequireTenant
+	notePrincipal(r.Context(), principal)
 	if scope == auth.ScopeOperator {
-		require = auth.Require
+		return principal.Require(scope)
 	}
-	if _, err := require(ctx, scope); err != nil {
-		return nil, err
-	}
-	return ctx, nil
+	return principal.RequireTenant(scope)
 }
 
 // checkQuery refuses what would otherwise be dropped without a word: parameters that cannot be read and those given twice.
@@ -183,8 +177,10 @@ func checkQuery(raw string) error {
 
 // Principal gives the caller in a handler. It has the route's scope and, unless that is the operator's, a tenant.
 func Principal(ctx context.Context) auth.Principal {
-	p, _ := auth.FromContext(ctx)
-	return p
+	if n := noteOf(ctx); n != nil {
+		return n.principal
+	}
+	return auth.Principal{}
 }
 
 // Tenant gives the caller's tenant in a handler.
@@ -193,12 +189,11 @@ func Tenant(ctx context.Context) tenant.ID { return Principal(ctx).Tenant }
 func (a *API) authorize(scope auth.Scope) func(huma.Context, func(huma.Context)) {
 	return func(hctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(hctx)
-		ctx, err := a.admit(r, scope)
-		if err != nil {
+		if err := a.admit(r, scope); err != nil {
 			WriteError(w, r, err)
 			return
 		}
-		next(huma.WithContext(hctx, ctx))
+		next(hctx)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
 )
 
-// note collects what the request's one log line says. It belongs to one request and its goroutine.
+// note is what is learnt about a request on its way: who sent it, and what its one log line says. It belongs to the request's goroutine.
 type note struct {
 	err       error
 	principal auth.Principal
@@ -28,14 +28,34 @@ type note struct {
 
 type noteKey struct{}
 
+// noted is a request's context with its note, in one.
+type noted struct {
+	context.Context
+	note note
+}
+
+// Value implements context.Context.
+func (c *noted) Value(key any) any {
+	if _, ok := key.(noteKey); ok {
+		return &c.note
+	}
+	return c.Context.Value(key)
+}
+
+// noteOf gives the note of a request; nil in a context that is not of one.
+func noteOf(ctx context.Context) *note {
+	n, _ := ctx.Value(noteKey{}).(*note)
+	return n
+}
+
 func noteError(ctx context.Context, err error) {
-	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+	if n := noteOf(ctx); n != nil {
 		n.err = err
 	}
 }
 
 func notePrincipal(ctx context.Context, p auth.Principal) {
-	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+	if n := noteOf(ctx); n != nil {
 		n.principal = p
 	}
 }
@@ -45,11 +65,12 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			n := &note{}
 			ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("traceparent"))
 			ctx, span := tel.Tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 			defer span.End()
-			r = r.WithContext(context.WithValue(ctx, noteKey{}, n))
+			known := &noted{Context: ctx}
+			n := &known.note
+			r = r.WithContext(known)
 			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 			func() {
 				defer recoverTo(ww, r, n)
@@ -97,6 +118,9 @@ func routeOf(r *http.Request) string {
 }
 
 func endSpan(span trace.Span, method, route string, status int, n *note) {
+	if !span.IsRecording() {
+		return
+	}
 	span.SetName(method + " " + route)
 	span.SetAttributes(
 		attribute.String("http.request.method", method),

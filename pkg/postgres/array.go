@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,6 +19,7 @@ type Array struct {
 	n     int
 	nulls bool
 	put   func(buf []byte, i int) []byte // appends length and bytes of element i
+	bytes func(i int) int                // the size of element i, if elements may be large; nil: they are not
 }
 
 // UUIDs is a uuid[] of n elements.
@@ -58,7 +60,7 @@ func NullTexts(n int, at func(i int) string) Array {
 
 // NullBytes is a bytea[] of n elements; nil is null.
 func NullBytes(n int, at func(i int) []byte) Array {
-	return Array{oid: pgtype.ByteaOID, n: n, nulls: true, put: func(buf []byte, i int) []byte {
+	return Array{oid: pgtype.ByteaOID, n: n, nulls: true, bytes: func(i int) int { return len(at(i)) }, put: func(buf []byte, i int) []byte {
 		raw := at(i)
 		if raw == nil {
 			return appendNull(buf)
@@ -139,6 +141,13 @@ func (a Array) appendTo(buf []byte) []byte {
 	}
 	for _, word := range [...]uint32{1, nulls, a.oid, uint32(a.n), 1} { //nolint:gosec // a batch has hundreds of elements
 		buf = binary.BigEndian.AppendUint32(buf, word)
+	}
+	if a.bytes != nil {
+		total := 4 * a.n
+		for i := range a.n {
+			total += a.bytes(i)
+		}
+		buf = slices.Grow(buf, total)
 	}
 	for i := range a.n {
 		buf = a.put(buf, i)

@@ -122,8 +122,15 @@ func (h *Handlers) readBody(w http.ResponseWriter, r *http.Request) ([]byte, err
 	if r.ContentLength > limit {
 		return nil, payloadTooLarge(h.MaxPayload)
 	}
+	if r.ContentLength >= 0 && r.ContentLength <= envelope {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, incompleteBody(err)
+		}
+		return body, nil
+	}
 	// Grown as bytes arrive: what a header promises costs nothing.
-	body := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength+bytes.MinRead, bytes.MinRead), envelope)))
+	body := bytes.NewBuffer(make([]byte, 0, envelope))
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
 		return body.Bytes(), nil
@@ -131,7 +138,11 @@ func (h *Handlers) readBody(w http.ResponseWriter, r *http.Request) ([]byte, err
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, payloadTooLarge(h.MaxPayload)
 	}
-	return nil, fault.Malformed("incomplete_body", "", "The body ended or stalled before it was complete.", err)
+	return nil, incompleteBody(err)
+}
+
+func incompleteBody(err error) error {
+	return fault.Malformed("incomplete_body", "", "The body ended or stalled before it was complete.", err)
 }
 
 func checkMediaType(r *http.Request) error {

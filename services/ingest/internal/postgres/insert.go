@@ -126,7 +126,7 @@ func appendArgs(groups []*group) []any {
 		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).Tenant.UUID() }),
 		postgres.UUIDs(n, func(i int) uuid.UUID { return at(i).Event.ID }),
 		postgres.NullTexts(n, func(i int) string { return at(i).IdempotencyKey }),
-		postgres.NullBytes(n, func(i int) []byte { return at(i).BodyHash[:] }),
+		postgres.NullBytes(n, func(i int) []byte { return hashOf(at(i)) }),
 		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.ProjectID }),
 		postgres.NullUUIDs(n, func(i int) *uuid.UUID { return at(i).Event.EndpointID }),
 		postgres.Texts(n, func(i int) string { return at(i).Event.Type }),
@@ -138,6 +138,14 @@ func appendArgs(groups []*group) []any {
 		postgres.Times(fanout, func(i int) time.Time { return deliveries[i].DueAt }),
 		postgres.NullTexts(fanout, func(i int) string { return deliveries[i].Traceparent }),
 	}
+}
+
+// hashOf gives what an idempotency key stands for; nil without a key.
+func hashOf(s *event.Submission) []byte {
+	if s.IdempotencyKey == "" {
+		return nil
+	}
+	return s.BodyHash[:]
 }
 
 // settleInserted answers the entries whose events are stored and says how many are left: those whose key was seen before.
