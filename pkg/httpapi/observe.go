@@ -3,13 +3,13 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -28,10 +28,11 @@ type note struct {
 
 type noteKey struct{}
 
-// noted is a request's context with its note, in one.
+// noted is a request's context with its note, and the writer of its answer, in one.
 type noted struct {
 	context.Context
-	note note
+	note   note
+	answer answer
 }
 
 // Value implements context.Context.
@@ -60,23 +61,62 @@ func notePrincipal(ctx context.Context, p auth.Principal) {
 	}
 }
 
+// answer notes what is written.
+type answer struct {
+	http.ResponseWriter
+	status int // 0: nothing yet
+	bytes  int
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter. Interim answers are not the answer.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += n
+	return n, err
+}
+
+// WriteString implements io.StringWriter.
+func (a *answer) WriteString(s string) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := io.WriteString(a.ResponseWriter, s)
+	a.bytes += n
+	return n, err
+}
+
 // observe counts, times, traces and logs each request, and answers 500 for a handler that panics.
 func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("traceparent"))
+			ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent"))
 			ctx, span := tel.Tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 			defer span.End()
 			known := &noted{Context: ctx}
 			n := &known.note
 			r = r.WithContext(known)
-			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			ww := &known.answer
+			ww.ResponseWriter = w
 			func() {
 				defer recoverTo(ww, r, n)
 				next.ServeHTTP(ww, r)
 			}()
-			status := ww.Status()
+			status := ww.status
 			if status == 0 {
 				status = http.StatusOK
 			}
@@ -84,7 +124,7 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 			elapsed := time.Since(start)
 			m.observe(r.Method, route, status, elapsed)
 			endSpan(span, r.Method, route, status, n)
-			logRequest(&tel.Log, r, route, status, ww.BytesWritten(), elapsed, n)
+			logRequest(&tel.Log, r, route, status, ww.bytes, elapsed, n)
 			if n.aborted {
 				panic(http.ErrAbortHandler) // only a broken connection says that the answer is incomplete
 			}
@@ -92,7 +132,7 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 	}
 }
 
-func recoverTo(w middleware.WrapResponseWriter, r *http.Request, n *note) {
+func recoverTo(w *answer, r *http.Request, n *note) {
 	p := recover()
 	if p == nil {
 		return
@@ -102,7 +142,7 @@ func recoverTo(w middleware.WrapResponseWriter, r *http.Request, n *note) {
 		return
 	}
 	err := fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
-	if w.Status() != 0 {
+	if w.status != 0 {
 		n.err, n.aborted = err, true
 		return
 	}

@@ -6,6 +6,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
@@ -104,9 +105,20 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 
 // Traceparent gives the W3C trace context of ctx in one header's text, "" if there is none.
 func Traceparent(ctx context.Context) string {
-	var h header
-	propagation.TraceContext{}.Inject(ctx, &h)
-	return string(h)
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		return ""
+	}
+	// version, trace id, parent id, flags (Trace Context, 3.2). The library's propagator makes the same text of several.
+	id, parent := sc.TraceID(), sc.SpanID()
+	b := make([]byte, 0, 55)
+	b = append(b, "00-"...)
+	b = hex.AppendEncode(b, id[:])
+	b = append(b, '-')
+	b = hex.AppendEncode(b, parent[:])
+	b = append(b, '-')
+	b = hex.AppendEncode(b, []byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))})
+	return string(b)
 }
 
 // WithTraceparent gives a context that continues the trace of traceparent. Text that is not a trace context is ignored.
@@ -131,12 +143,8 @@ func (h *header) Get(key string) string {
 	return ""
 }
 
-// Set implements propagation.TextMapCarrier.
-func (h *header) Set(key, value string) {
-	if key == traceparent {
-		*h = header(value)
-	}
-}
+// Set implements propagation.TextMapCarrier. Nothing is injected into a header.
+func (*header) Set(string, string) {}
 
 // Keys implements propagation.TextMapCarrier.
 func (*header) Keys() []string { return []string{traceparent} }

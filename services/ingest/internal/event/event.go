@@ -7,7 +7,6 @@ package event
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -90,15 +89,29 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 
 const maxTypeLength = 200
 
-var typePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
-
 // CheckType says whether name can be an event type: words of letters, digits, _ and -, joined by dots, at most 200 characters.
 func CheckType(name string) error {
-	if len(name) <= maxTypeLength && typePattern.MatchString(name) {
+	if len(name) <= maxTypeLength && isDotted(name) {
 		return nil
 	}
 	return fault.Invalid("invalid_event_type", "event_type",
 		"Expected a dotted name such as order.paid: words of letters, digits, _ and -, joined by dots, at most 200 characters.")
+}
+
+// isDotted says whether name is one or more words joined by dots. A regular expression for it was 1 % of the service.
+func isDotted(name string) bool {
+	word := 0 // length of the present one
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+			word++
+		case c == '.' && word > 0:
+			word = 0
+		default:
+			return false
+		}
+	}
+	return word > 0
 }
 
 const maxKeyLength = 255
