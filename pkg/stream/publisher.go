@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 
 const (
 	publishWindow  = 4096             // messages without an answer yet
-	publishQueue   = 16384            // messages waiting for the window
+	publishQueue   = 16384            // retries, and announcements, that wait for the window
 	publishTimeout = 10 * time.Second // without an answer by then: failed
 	stallWait      = time.Second
 )
@@ -31,6 +30,7 @@ type Publisher struct {
 	js      jetstream.JetStream
 	log     zerolog.Logger
 	queue   chan *nats.Msg
+	due     chan []DeliveryReady
 	stopped chan struct{} // closed: no more queueing
 	done    chan struct{} // closed: the publishing goroutine has ended
 	once    sync.Once
@@ -48,6 +48,7 @@ func NewPublisher(nc *nats.Conn, reg prometheus.Registerer, log zerolog.Logger) 
 	p := &Publisher{
 		nc: nc, log: log,
 		queue:   make(chan *nats.Msg, publishQueue),
+		due:     make(chan []DeliveryReady, publishQueue),
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
 
@@ -72,57 +73,107 @@ func NewPublisher(nc *nats.Conn, reg prometheus.Registerer, log zerolog.Logger) 
 	return p, nil
 }
 
-// Ready publishes that deliveries are due now, those of a shard together.
+// Ready publishes that deliveries are due now, those of a shard together. It keeps due.
 func (p *Publisher) Ready(due ...DeliveryReady) {
-	var shards [subject.Shards][]DeliveryReady
-	for _, d := range due {
-		shard := subject.Shard(d.Tenant.UUID())
-		shards[shard] = append(shards[shard], d)
+	if len(due) == 0 {
+		return
 	}
-	for _, group := range shards {
-		for part := range slices.Chunk(group, groupMost) {
-			p.offer(readyMsg(part))
-		}
+	if !offer(p, p.due, due) {
+		p.skipped.Inc()
 	}
 }
 
 // Retry publishes the schedule that makes d due at d.Due.
-func (p *Publisher) Retry(d DeliveryReady) { p.offer(retryMsg(d)) }
-
-func (p *Publisher) offer(msg *nats.Msg, err error) {
+func (p *Publisher) Retry(d DeliveryReady) {
+	msg, err := retryMsg(d)
 	if err != nil {
-		p.failed.Inc()
-		p.log.Error().Err(err).Msg("message not published")
+		p.broken(err)
 		return
 	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	select {
-	case <-p.stopped:
-		p.skipped.Inc()
-		return
-	default:
-	}
-	// Not even whether the connection is there is asked: while the network takes nothing, that waits.
-	select {
-	case p.queue <- msg:
-	default:
+	if !offer(p, p.queue, msg) {
 		p.skipped.Inc()
 	}
 }
 
+func (p *Publisher) broken(err error) {
+	p.failed.Inc()
+	p.log.Error().Err(err).Msg("message not published")
+}
+
+// offer queues item, or says that it cannot.
+func offer[T any](p *Publisher, queue chan<- T, item T) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	select {
+	case <-p.stopped:
+		return false
+	default:
+	}
+	// Not even whether the connection is there is asked: while the network takes nothing, that waits.
+	select {
+	case queue <- item:
+		return true
+	default:
+		return false
+	}
+}
+
+// run publishes until both queues are closed and empty.
 func (p *Publisher) run() {
 	defer close(p.done)
-	for msg := range p.queue {
-		if !p.nc.IsConnected() {
-			p.skipped.Inc()
-			continue
-		}
-		if _, err := p.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait)); err != nil {
-			p.skipped.Inc()
-			if !errors.Is(err, nats.ErrReconnectBufExceeded) {
-				p.log.Debug().Err(err).Msg("message not published")
+	var g gatherer
+	company := time.NewTimer(0)
+	defer company.Stop()
+	queue, due := p.queue, p.due
+	for queue != nil || due != nil {
+		select {
+		case msg, ok := <-queue:
+			if !ok {
+				queue = nil
+				continue
 			}
+			p.publish(msg)
+			continue
+		case more, ok := <-due:
+			if !ok {
+				due = nil
+				p.release(&g)
+				continue
+			}
+			g.add(more)
+		case <-company.C:
+		}
+		if wait := g.wait(time.Now()); wait > 0 {
+			company.Reset(wait)
+		} else {
+			p.release(&g)
+		}
+	}
+}
+
+// release publishes what was gathered.
+func (p *Publisher) release(g *gatherer) {
+	if g.count == 0 {
+		return
+	}
+	for _, group := range g.take(time.Now()) {
+		if msg, err := readyMsg(group); err != nil {
+			p.broken(err)
+		} else {
+			p.publish(msg)
+		}
+	}
+}
+
+func (p *Publisher) publish(msg *nats.Msg) {
+	if !p.nc.IsConnected() {
+		p.skipped.Inc()
+		return
+	}
+	if _, err := p.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait)); err != nil {
+		p.skipped.Inc()
+		if !errors.Is(err, nats.ErrReconnectBufExceeded) {
+			p.log.Debug().Err(err).Msg("message not published")
 		}
 	}
 }
@@ -133,6 +184,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 		p.mu.Lock()
 		close(p.stopped)
 		close(p.queue)
+		close(p.due)
 		p.mu.Unlock()
 	})
 	select {
