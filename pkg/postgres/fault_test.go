@@ -118,7 +118,9 @@ func TestFaultsOfARealServer(t *testing.T) {
 			return fmt.Errorf("insert project: %w", err)
 		}, "23505", fault.KindInternal},
 		"no partition for the day": {func(ctx context.Context, q postgres.Querier) error {
-			_, err := q.Exec(ctx, `INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'x', '1')`, b.a.UUID(), uuid.Max)
+			_, err := q.Exec(ctx, `SELECT set_config('role', $1, true), set_config('app.tenant_ids', $2, true)`, postgres.RoleIngest, b.a.String())
+			require.NoError(t, err)
+			_, err = q.Exec(ctx, `INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'x', '1')`, b.a.UUID(), uuid.Max)
 			return err
 		}, "23514", fault.KindInternal},
 		"statement timeout": {exec(`SET LOCAL statement_timeout = '5ms'`, `SELECT pg_sleep(10)`), "57014", fault.KindUnavailable},

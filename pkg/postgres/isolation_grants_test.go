@@ -52,15 +52,15 @@ PUBLIC: function beaconpost_touch_secret(): EXECUTE
 PUBLIC: function beaconpost_uuid_floor(timestamp with time zone): EXECUTE
 PUBLIC: schema public: USAGE
 beaconpost_api: api_keys: INSERT, SELECT, UPDATE (revoked_at)
-beaconpost_api: deliveries: INSERT, SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
+beaconpost_api: deliveries: SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
 beaconpost_api: delivery_attempts: SELECT
 beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
-beaconpost_api: idempotency_keys: INSERT, SELECT
+beaconpost_api: idempotency_keys: SELECT
 beaconpost_api: projects: INSERT, SELECT
 beaconpost_api: schema public: USAGE
 beaconpost_api: tenants: SELECT, UPDATE (routing_version)
-beaconpost_api: webhook_events: INSERT, SELECT
+beaconpost_api: webhook_events: SELECT
 beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_delivery: deliveries: SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
 beaconpost_delivery: delivery_attempts: INSERT

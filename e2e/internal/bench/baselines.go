@@ -248,21 +248,37 @@ func (s *suite) postgresAlone(ctx context.Context, v variant, b *baselines) erro
 		part  *part
 		whole bool
 	}{{&b.rows, false}, {&b.whole, true}} {
-		before, err := s.usage(ctx)
-		if err != nil {
+		if err := s.postgresPart(ctx, payloadOf(v.size), into.whole, into.part); err != nil {
 			return err
 		}
-		rate, err := PostgresAlone(ctx, s.DatabaseURL(), payloadOf(v.size), into.whole, s.Baseline)
-		if err != nil {
-			return err
-		}
-		after, err := s.usage(ctx)
-		if err != nil {
-			return err
-		}
-		events := rate * s.Baseline.Seconds()
-		*into.part = part{rate, float64((after.cpu["postgres"] - before.cpu["postgres"]).Microseconds()) / events, float64(after.wal-before.wal) / events}
 	}
+	return nil
+}
+
+func (s *suite) postgresPart(ctx context.Context, payload []byte, whole bool, into *part) error {
+	pool, err := pgxpool.New(ctx, s.DatabaseURL())
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(ctx, createBaseline); err != nil {
+		return fmt.Errorf("create baseline tables: %w", err)
+	}
+	defer pool.Exec(context.WithoutCancel(ctx), dropBaseline) //nolint:errcheck // the database goes away with the benchmark
+	before, err := s.usage(ctx)
+	if err != nil {
+		return err
+	}
+	events, took, err := storeRows(ctx, pool, payload, whole, s.Baseline)
+	if err != nil {
+		return err
+	}
+	after, err := s.usage(ctx)
+	if err != nil {
+		return err
+	}
+	n := float64(events)
+	*into = part{n / took.Seconds(), float64((after.cpu["postgres"] - before.cpu["postgres"]).Microseconds()) / n, float64(after.wal-before.wal) / n}
 	return nil
 }
 
@@ -274,18 +290,9 @@ func (s *suite) jetStreamAlone(ctx context.Context, _ variant, b *baselines) err
 	return err
 }
 
-// PostgresAlone stores the rows of events in batches of 256 on two connections, and says how many events a second that makes. With
+// storeRows stores the rows of events in batches of 256 on two connections, and says of how many events, and how long that took. With
 // whole, that is everything an event needs until it is delivered; without, what it needs until it is accepted.
-func PostgresAlone(ctx context.Context, url string, payload []byte, whole bool, during time.Duration) (perSecond float64, err error) {
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		return 0, err
-	}
-	defer pool.Close()
-	if _, err := pool.Exec(ctx, createBaseline); err != nil {
-		return 0, fmt.Errorf("create baseline tables: %w", err)
-	}
-	defer pool.Exec(context.WithoutCancel(ctx), dropBaseline) //nolint:errcheck // the database goes away with the benchmark
+func storeRows(ctx context.Context, pool *pgxpool.Pool, payload []byte, whole bool, during time.Duration) (stored int64, took time.Duration, err error) {
 	var events atomic.Int64
 	errs := make(chan error, baselineConns)
 	start := time.Now()
@@ -307,7 +314,7 @@ func PostgresAlone(ctx context.Context, url string, payload []byte, whole bool, 
 			err = e
 		}
 	}
-	return float64(events.Load()) / time.Since(start).Seconds(), err
+	return events.Load(), time.Since(start), err
 }
 
 func storeBatch(ctx context.Context, pool *pgxpool.Pool, tenant uuid.UUID, payload []byte, whole bool) error {
