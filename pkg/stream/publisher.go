@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,8 @@ import (
 
 const (
 	publishWindow  = 4096             // messages without an answer yet
-	publishQueue   = 16384            // retries, and announcements, that wait for the window
+	publishQueue   = 16384            // retries that wait for the window, and announcements
+	publishDue     = 1 << 18          // deliveries of those announcements: some 20 MB
 	publishTimeout = 10 * time.Second // without an answer by then: failed
 	stallWait      = time.Second
 )
@@ -31,6 +33,7 @@ type Publisher struct {
 	log     zerolog.Logger
 	queue   chan *nats.Msg
 	due     chan []DeliveryReady
+	waiting atomic.Int64  // deliveries in due
 	stopped chan struct{} // closed: no more queueing
 	done    chan struct{} // closed: the publishing goroutine has ended
 	once    sync.Once
@@ -78,9 +81,13 @@ func (p *Publisher) Ready(due ...DeliveryReady) {
 	if len(due) == 0 {
 		return
 	}
-	if !offer(p, p.due, due) {
-		p.skipped.Inc()
+	if p.waiting.Add(int64(len(due))) <= publishDue && offer(p, p.due, due) {
+		return
 	}
+	p.waiting.Add(-int64(len(due)))
+	var g gatherer
+	g.add(due)
+	p.skipped.Add(float64(len(g.take(time.Now()))))
 }
 
 // Retry publishes the schedule that makes d due at d.Due.
@@ -140,6 +147,7 @@ func (p *Publisher) run() {
 				p.release(&g)
 				continue
 			}
+			p.waiting.Add(-int64(len(more)))
 			g.add(more)
 		case <-company.C:
 		}

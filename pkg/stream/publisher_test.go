@@ -298,3 +298,25 @@ func TestConnectErrorsAreOnlyAboutItsArguments(t *testing.T) {
 	_, err := stream.Connect(stream.Config{URL: "nats://127.0.0.1:4222", Options: []nats.Option{func(*nats.Options) error { return errors.New("bad option") }}}, zerolog.Nop())
 	require.ErrorContains(t, err, "connect to broker: bad option")
 }
+
+func TestAnnouncementsAreBoundedByTheirDeliveries(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	way := newCut(t, b.address())
+	p := newPublisher(t, connect(t, way.Addr().String(), nats.SetCustomDialer(thin{})))
+	p.Ready(message(time.Now()))
+	p.settled(1)
+	close(way.off)
+	many := make([]stream.DeliveryReady, 4096)
+	for i := range many {
+		many[i] = message(time.Now())
+	}
+	for range 1000 {
+		p.Ready(many...)
+	}
+	_, _, skipped := p.counts()
+	require.Greater(t, skipped, (1000-(1<<18)/len(many)-100)*len(many)/64, "counted by message")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, p.Close(ctx), context.DeadlineExceeded)
+}

@@ -63,6 +63,7 @@ func hostField(u *url.URL) (string, error) {
 			host += ":" + port
 		}
 	}
+	host = strings.TrimSuffix(host, ":") // an empty port
 	if zone := strings.IndexByte(host, '%'); zone >= 0 {
 		if end := strings.LastIndexByte(host, ']'); end > zone {
 			host = host[:zone] + host[end:]

@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -10,6 +13,7 @@ import (
 type conn struct {
 	net.Conn // with TLS, if the address has it
 	to       address
+	socket   net.Conn        // without TLS
 	raw      syscall.RawConn // nil: of no kind that can be looked at
 
 	quiet bool // what look found
@@ -20,9 +24,9 @@ type conn struct {
 	older, newer *conn
 }
 
-func newConn(raw net.Conn, to address) *conn {
-	c := &conn{Conn: raw, to: to}
-	if can, ok := raw.(syscall.Conn); ok {
+func newConn(socket net.Conn, to address) *conn {
+	c := &conn{Conn: socket, socket: socket, to: to}
+	if can, ok := socket.(syscall.Conn); ok {
 		c.raw, _ = can.SyscallConn()
 	}
 	c.look = func(fd uintptr) bool {
@@ -34,11 +38,26 @@ func newConn(raw net.Conn, to address) *conn {
 	return c
 }
 
-// alive says whether nothing has arrived since the last exchange. The other side has nothing to say between two exchanges but that it
-// leaves: a request on such a connection would be lost, and nobody could tell whether it was read.
-func (c *conn) alive() bool {
-	if c.raw == nil {
+// Close leaves without the farewell of TLS: that is a write, with five seconds of its own, to an endpoint that may read nothing.
+func (c *conn) Close() error { return c.socket.Close() }
+
+// ready says whether the connection can be used again, and if so gives it the deadline of its next exchange. It cannot if anything has arrived
+// since the last one, in the socket or in what TLS has read of it: the other side has nothing to say between two exchanges but that it
+// leaves. A request on such a connection would be lost, and nobody could tell whether it was read.
+func (c *conn) ready(deadline time.Time) bool {
+	if c.SetDeadline(deadline) != nil {
+		return false
+	}
+	if c.raw != nil && (c.raw.Read(c.look) != nil || !c.quiet) {
+		return false
+	}
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
 		return true
 	}
-	return c.raw.Read(c.look) == nil && c.quiet
+	if secure.SetReadDeadline(past()) != nil {
+		return false
+	}
+	n, err := secure.Read(make([]byte, 1))
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && secure.SetReadDeadline(deadline) == nil
 }

@@ -11,11 +11,12 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
-	oneWrite   = 16 << 10 // a request whose body has no more bytes is one write
-	aloneWrite = 64 << 10 // a larger body is written beside the reading: the answer may come before its end
+	oneWrite   = 16 << 10              // a request whose body has no more bytes is one write; a larger one is written beside the reading: the answer may come before its end
+	lastWrite  = 10 * time.Millisecond // for the goroutine that writes to say that it is done, after the answer
 	keepBuffer = 64 << 10
 )
 
@@ -93,7 +94,7 @@ func (x *exchange) over(conn net.Conn, l Limits) (Answer, bool, error) {
 }
 
 func (x *exchange) run() error {
-	if len(x.body) > aloneWrite {
+	if len(x.body) > 0 {
 		return x.sendBeside()
 	}
 	sent := x.send()
@@ -109,13 +110,17 @@ func (x *exchange) sendBeside() error {
 	done := make(chan error, 1)
 	go func() { done <- x.send() }()
 	err := x.receive()
-	select {
-	case sent := <-done:
-		return x.unlessAnswered(sent, err)
-	default:
+	if err == nil {
+		select {
+		case sent := <-done:
+			return x.unlessAnswered(sent, err)
+		case <-time.After(lastWrite):
+		}
 	}
 	_ = x.conn.SetDeadline(past())
-	<-done //nolint:errcheck // it was cut by us
+	if sent := <-done; sent != nil && isGone(sent) {
+		return x.unlessAnswered(sent, err)
+	}
 	x.reusable = false
 	return err
 }
@@ -181,6 +186,9 @@ func (x *exchange) receiveBody() error {
 		x.reusable = false
 		return nil
 	case x.answer.Status == 204 || x.answer.Status == 304:
+		if x.framing.chunked || x.framing.length > 0 {
+			x.reusable = false // a body that must not be there may follow
+		}
 		return nil
 	case x.framing.chunked:
 		x.chunks = httputil.NewChunkedReader(x.in)
@@ -191,7 +199,7 @@ func (x *exchange) receiveBody() error {
 }
 
 func (x *exchange) keepStart() error {
-	if x.scratch == nil {
+	if len(x.scratch) != x.limits.Excerpt+1 {
 		x.scratch = make([]byte, x.limits.Excerpt+1)
 	}
 	n, err := 0, error(nil)
@@ -226,6 +234,7 @@ func (x *exchange) readBody(p []byte) (int, error) {
 	case x.chunks != nil:
 		n, err := x.chunks.Read(p)
 		if err == io.EOF { //nolint:errorlint // an io.Reader's
+			x.budget = x.limits.HeaderBytes
 			if _, bad := x.fields(); bad != nil { // of the trailer
 				err = bad
 			}

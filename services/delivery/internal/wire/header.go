@@ -74,23 +74,31 @@ func cutShort(err error) error {
 // line reads a line, which it gives without its end, or the start of one that is longer than the buffer.
 func (x *exchange) line() (line []byte, whole bool, err error) {
 	line, err = x.in.ReadSlice('\n')
-	if x.budget -= len(line); x.budget < 0 {
-		return nil, false, ProtocolError(fmt.Sprintf("the header has more than %d bytes", x.limits.HeaderBytes))
-	}
-	if whole = err == nil; whole {
-		line = bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'})
-	}
 	switch {
-	case hasControl(line):
-		return nil, false, ProtocolError("the header has a control character")
 	case err == bufio.ErrBufferFull: //nolint:errorlint // ReadSlice returns it itself
-		return line, false, nil
+		if line[len(line)-1] == '\r' { // it may belong to the end of the line
+			line = line[:len(line)-1]
+			if err := x.in.UnreadByte(); err != nil {
+				return nil, false, err
+			}
+		}
+		x.budget -= len(line)
 	case err == io.EOF && len(line) > 0:
 		return nil, false, io.ErrUnexpectedEOF
 	case err != nil:
 		return nil, false, err
+	default:
+		whole = true
+		x.budget -= len(line)
+		line = bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'})
 	}
-	return line, true, nil
+	if x.budget < 0 {
+		return nil, false, ProtocolError(fmt.Sprintf("the header has more than %d bytes", x.limits.HeaderBytes))
+	}
+	if hasControl(line) {
+		return nil, false, ProtocolError("the header has a control character")
+	}
+	return line, whole, nil
 }
 
 func hasControl(line []byte) bool {
@@ -157,7 +165,10 @@ func (f *fields) add(line []byte, whole bool) error {
 	case is(name, "content-length"):
 		err = f.addLength(text())
 	case is(name, "transfer-encoding"):
-		f.codings, f.coded = f.codings+text(), true
+		if f.coded {
+			return ProtocolError("the answer has two Transfer-Encodings")
+		}
+		f.codings, f.coded = text(), true
 	case is(name, "connection"):
 		f.addConnection(text())
 	default:

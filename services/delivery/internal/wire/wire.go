@@ -139,6 +139,10 @@ func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answ
 	}
 	// Whoever waits for this connection is woken by a deadline that has passed.
 	uncut := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past()) })
+	if ctx.Err() != nil {
+		_ = conn.Close()
+		return Answer{}, &Error{Send, ctx.Err()} // and nothing was sent
+	}
 	answer, again, err := x.over(conn.Conn, c.limits)
 	if uncut() && again {
 		c.pool.put(conn)
@@ -153,7 +157,7 @@ func past() time.Time { return time.Unix(1, 0) }
 // connect gives a connection on which nothing was sent by this exchange yet and whose deadline is set.
 func (c *Client) connect(ctx context.Context, at address, deadline time.Time) (*conn, error) {
 	for idle := c.pool.get(at); idle != nil; idle = c.pool.get(at) {
-		if idle.SetDeadline(deadline) == nil && idle.alive() {
+		if idle.ready(deadline) {
 			return idle, nil
 		}
 		_ = idle.Close()

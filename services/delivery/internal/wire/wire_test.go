@@ -33,8 +33,21 @@ func post(ctx context.Context, c *Client, url string, body []byte) (Answer, erro
 	return c.Post(ctx, &Request{URL: url, Header: []Field{{"X-Test", "yes"}}, Body: body}, time.Now().Add(10*time.Second))
 }
 
-// talk serves connections one after the other, each by its own function; it gives the URL.
+// talk serves connections one after the other, each by its own function, and closes them; it gives the URL.
 func talk(t *testing.T, each ...func(conn net.Conn, in *bufio.Reader)) string {
+	t.Helper()
+	var closing []func(net.Conn, *bufio.Reader)
+	for _, serve := range each {
+		closing = append(closing, func(conn net.Conn, in *bufio.Reader) {
+			serve(conn, in)
+			_ = conn.Close()
+		})
+	}
+	return talkOpen(t, closing...)
+}
+
+// talkOpen is talk with connections that the functions close.
+func talkOpen(t *testing.T, each ...func(conn net.Conn, in *bufio.Reader)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -47,7 +60,6 @@ func talk(t *testing.T, each ...func(conn net.Conn, in *bufio.Reader)) string {
 				return
 			}
 			serve(conn, bufio.NewReader(conn))
-			_ = conn.Close()
 		}
 	}()
 	t.Cleanup(func() {
@@ -98,7 +110,7 @@ func TestAConnectionOnWhichSomethingHappenedIsNotUsedAgain(t *testing.T) {
 		<-over
 		require.Eventually(t, func() bool {
 			idle := c.pool.newest
-			return idle == nil || !idle.alive()
+			return idle == nil || !idle.ready(time.Now().Add(time.Second))
 		}, 5*time.Second, time.Millisecond)
 		a, err = post(t.Context(), c, url, []byte("2"))
 		require.NoError(t, err, name)
@@ -129,7 +141,11 @@ func TestWhichAnswersEndTheirConnection(t *testing.T) {
 	for answer, again := range map[string]bool{
 		ok:                                true,
 		"HTTP/1.1 204 No Content\r\n\r\n": true,
-		"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n":                                          true,
+		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n":                                          true,
+		"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n":                                          false,
+		"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n":                               false,
+		"HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("y", 4095-8) + "\r\nContent-Length: 0\r\n\r\n":   true,
+		"HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("y", 8191-8) + "\r\nContent-Length: 0\r\n\r\n":   true,
 		"HTTP/1.1 200 OK\r\ncontent-LENGTH:0\r\n\r\n":                                                   true,
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx":                            true,
 		"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n":                                                     true,
@@ -167,6 +183,71 @@ func TestWhichAnswersEndTheirConnection(t *testing.T) {
 	}
 }
 
+func TestAnswersInDoubtAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{
+		"Transfer-Encoding: chun\r\nTransfer-Encoding: ked\r\n", "Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding: chunked\r\n ,x\r\n",
+		"Content-Length: 2, 2\r\n", "Content-Length: +2\r\n", "Content-Length: -2\r\n", "Content-Length:\r\n", "Content-Length: 0x2\r\n", "Content-Length: 99999999999999999999\r\n", "Content-Length : 2\r\n",
+		"Content-Length: " + strings.Repeat("0", 5000) + "2\r\n", " Content-Length: 2\r\n", "X: a\x00b\r\n", "X: a\rb\r\n", ": x\r\n", "X\r\n",
+	} {
+		url := talk(t, func(conn net.Conn, in *bufio.Reader) {
+			readRequest(in)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+header+"\r\n2\r\nok\r\n0\r\n\r\n")
+		})
+		a, err := post(t.Context(), newClient(t, Limits{}), url, nil)
+		var protocol ProtocolError
+		require.ErrorAs(t, err, &protocol, header[:min(len(header), 60)])
+		require.Zero(t, a.Status)
+	}
+}
+
+func TestATimeoutInTheMiddleOfALineIsOne(t *testing.T) {
+	t.Parallel()
+	leave := make(chan struct{})
+	url := talk(t, func(conn net.Conn, in *bufio.Reader) {
+		readRequest(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r")
+		<-leave
+	})
+	defer close(leave)
+	_, err := newClient(t, Limits{}).Post(t.Context(), &Request{URL: url}, time.Now().Add(100*time.Millisecond))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+func TestNothingIsSentAfterTheCut(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
+	defer server.Close()
+	c := newClient(t, Limits{})
+	for n := range int32(50) {
+		_, err := post(t.Context(), c, server.URL, nil)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = post(ctx, c, server.URL, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, n+1, requests.Load())
+	}
+}
+
+func TestExcerptsAreOfTheirClient(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1000)) }))
+	defer server.Close()
+	small, large := newClient(t, Limits{Excerpt: 10}), newClient(t, Limits{})
+	for range 20 {
+		a, err := post(t.Context(), small, server.URL, nil)
+		require.NoError(t, err)
+		require.Len(t, a.Excerpt, 10)
+		require.True(t, a.Truncated)
+		a, err = post(t.Context(), large, server.URL, nil)
+		require.NoError(t, err)
+		require.Len(t, a.Excerpt, 1000)
+		require.False(t, a.Truncated)
+	}
+}
+
 func TestALargeBodyMayBeRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	url := talk(t, func(conn net.Conn, in *bufio.Reader) {
@@ -190,7 +271,7 @@ func TestBodiesArriveWhole(t *testing.T) {
 	}))
 	defer server.Close()
 	c := newClient(t, Limits{})
-	for _, size := range []int{0, 1, 4000, oneWrite, oneWrite + 1, aloneWrite, aloneWrite + 1, 5 << 20} {
+	for _, size := range []int{0, 1, 4000, oneWrite, oneWrite + 1, 100 << 10, 5 << 20} {
 		body := bytes.Repeat([]byte{0xab}, size)
 		a, err := post(t.Context(), c, server.URL, body)
 		require.NoError(t, err)
@@ -203,7 +284,8 @@ func TestBodiesArriveWhole(t *testing.T) {
 func TestACutEndsTheExchangeAtOnce(t *testing.T) {
 	t.Parallel()
 	begun, leave := make(chan struct{}), make(chan struct{})
-	url := talk(t, func(net.Conn, *bufio.Reader) {
+	url := talk(t, func(_ net.Conn, in *bufio.Reader) {
+		_, _ = in.ReadByte()
 		close(begun)
 		<-leave
 	})
@@ -251,6 +333,8 @@ func TestAddresses(t *testing.T) {
 		"http://example.com":                   {"example.com:80", "POST / HTTP/1.1\r\nHost: example.com\r\n"},
 		"https://example.com/a":                {"example.com:443", "POST /a HTTP/1.1\r\nHost: example.com\r\n"},
 		"https://example.com:8443/a?b=%2F&c#d": {"example.com:8443", "POST /a?b=%2F&c HTTP/1.1\r\nHost: example.com:8443\r\n"},
+		"http://example.com:/":                 {"example.com:80", "POST / HTTP/1.1\r\nHost: example.com\r\n"},
+		"http://[::1]:/":                       {"[::1]:80", "POST / HTTP/1.1\r\nHost: [::1]\r\n"},
 		"http://example.com?q":                 {"example.com:80", "POST /?q HTTP/1.1\r\nHost: example.com\r\n"},
 		"http://example.com/a b?c d":           {"example.com:80", "POST /a%20b?c%20d HTTP/1.1\r\nHost: example.com\r\n"},
 		"http://user:word@example.com/":        {"example.com:80", "POST / HTTP/1.1\r\nHost: example.com\r\n"},
@@ -364,6 +448,7 @@ func FuzzAnswer(f *testing.F) {
 		ok, "HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nx", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 100 C\r\n\r\n" + ok,
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: +3\r\n\r\nabc", "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\nT: 1\r\n\r\nHTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chun\r\nTransfer-Encoding: ked\r\n\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
