@@ -86,8 +86,12 @@ func (s *suite) acceptOnly(ctx context.Context) error {
 		return err
 	}
 	b := s.main()
+	chi, err := s.again(ctx, s.chiAlone, func(b *baselines) float64 { return b.chi.perSecond() })
+	if err != nil {
+		return err
+	}
 	s.heading("Ingest alone (no delivery service runs; every event is committed with its delivery, and published)")
-	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler", aim: "ratio ≥ 0.5", met: p.perSecond() >= 0.5*b.chi.perSecond()})
+	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: chi, of: "bare chi handler, mean of before and after", aim: "ratio ≥ 0.5", met: p.perSecond() >= 0.5*chi})
 	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.rows.rate, of: "Postgres alone, the same rows", aim: ""})
 	s.add(figure{name: "accept p50", value: ms(p.Accept.P50), unit: "ms", baseline: ms(b.chi.Accept.P50), of: "bare chi handler"})
 	s.add(figure{name: "accept p99", value: ms(p.Accept.P99), unit: "ms", baseline: ms(b.chi.Accept.P99), of: "bare chi handler"})
@@ -116,7 +120,11 @@ func (s *suite) steady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.reportMaximum(top)
+	direct, err := s.again(ctx, s.clientAlone, func(b *baselines) float64 { return b.direct.perSecond() })
+	if err != nil {
+		return err
+	}
+	s.reportMaximum(top, direct)
 	s.reportCost(top)
 	s.heading(fmt.Sprintf("Other payloads, %s each", s.OtherSizes))
 	for _, other := range s.Payloads[1:] {
@@ -142,12 +150,24 @@ func (s *suite) steady(ctx context.Context) error {
 	return nil
 }
 
-func (s *suite) reportMaximum(p *pass) {
+// again measures a baseline of the main variant once more, right after what is compared with it, and gives the mean of both: the machine is
+// shared, and its speed drifts by a fifth within minutes.
+func (s *suite) again(ctx context.Context, measure func(context.Context, variant, *baselines) error, rate func(*baselines) float64) (float64, error) {
+	before, after := s.main(), &baselines{}
+	if err := measure(ctx, variant{s.Payloads[0], s.Connections}, after); err != nil {
+		return 0, fmt.Errorf("baseline once more: %w", err)
+	}
+	s.say("baseline again: %.0f/s, before %.0f/s", rate(after), rate(before))
+	return (rate(before) + rate(after)) / 2, nil
+}
+
+// reportMaximum reports the rate of the whole path beside that of the bare client, direct.
+func (s *suite) reportMaximum(p *pass, direct float64) {
 	b := s.main()
 	s.heading(fmt.Sprintf("Whole path at its maximum (closed loop), %s", s.Steady))
 	s.add(figure{name: "accepted", value: p.perSecond(), unit: "/s", baseline: b.chi.perSecond(), of: "bare chi handler"})
 	delivered := p.deliveredPerSecond()
-	s.add(figure{name: "delivered", value: delivered, unit: "/s", baseline: b.direct.perSecond(), of: "bare client to sink", aim: "ratio ≥ 0.3", met: delivered >= 0.3*b.direct.perSecond()})
+	s.add(figure{name: "delivered", value: delivered, unit: "/s", baseline: direct, of: "bare client to sink, mean of before and after", aim: "ratio ≥ 0.3", met: delivered >= 0.3*direct})
 	s.add(figure{name: "delivered", value: delivered, unit: "/s", baseline: 7500, of: "the issue's figure for that ratio", aim: "≥ 7,500/s", met: delivered >= 7500})
 	s.add(figure{name: "delivered", value: delivered, unit: "/s", baseline: b.whole.rate, of: "Postgres alone, all rows of a delivery"})
 	s.add(figure{name: "delivered", value: delivered, unit: "/s", baseline: b.jetstream.rate, of: "JetStream alone, a message per delivery"})
