@@ -26,6 +26,7 @@ import (
 	deliverypg "github.com/beaconpost/beaconpost/services/delivery/internal/postgres"
 	deliverystream "github.com/beaconpost/beaconpost/services/delivery/internal/stream"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/webhook"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
 
 // Config of the service. Variables have the prefix BEACONPOST_.
@@ -40,7 +41,9 @@ type Config struct {
 
 // Settings of the engine.
 type Settings struct {
-	Concurrency   int             `env:"CONCURRENCY" envDefault:"512" doc:"Attempts at the same time per replica."`
+	Concurrency   int `env:"CONCURRENCY" envDefault:"512" doc:"Attempts at the same time per replica."`
+	Limits        Limits
+	RetryAfterMax time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
 	Timeout       time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
 	MaxAttempts   int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
 	RetryBase     time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
@@ -52,9 +55,42 @@ type Settings struct {
 	Retention     time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
 }
 
+// Limits hold for each attempt, within its timeout.
+type Limits struct {
+	Connect     time.Duration `env:"CONNECT_TIMEOUT" envDefault:"5s" doc:"Bound on resolving the name and connecting."`
+	TLS         time.Duration `env:"TLS_TIMEOUT" envDefault:"5s" doc:"Bound on the TLS handshake."`
+	Header      time.Duration `env:"HEADER_TIMEOUT" doc:"Bound from the end of the request to the end of the answer's header; 0: none but TIMEOUT."`
+	HeaderBytes int           `env:"MAX_RESPONSE_HEADER_BYTES" envDefault:"65536" doc:"A larger header of an answer fails the attempt."`
+	BodyBytes   int           `env:"MAX_RESPONSE_BODY_BYTES" envDefault:"69632" doc:"A longer body is not read on; the answer counts by its status. The first 4096 bytes are kept."`
+}
+
+// Validate implements config.Validator.
+func (l Limits) Validate() []error {
+	var problems []error
+	if l.Connect <= 0 {
+		problems = append(problems, config.Invalid("CONNECT_TIMEOUT", "expected more than 0, got %s", l.Connect))
+	}
+	if l.TLS <= 0 {
+		problems = append(problems, config.Invalid("TLS_TIMEOUT", "expected more than 0, got %s", l.TLS))
+	}
+	if l.Header < 0 {
+		problems = append(problems, config.Invalid("HEADER_TIMEOUT", "expected 0 (no limit of its own) or more, got %s", l.Header))
+	}
+	if l.HeaderBytes < 1024 || l.HeaderBytes > 16<<20 {
+		problems = append(problems, config.Invalid("MAX_RESPONSE_HEADER_BYTES", "expected 1024 to 16777216, got %d", l.HeaderBytes))
+	}
+	if l.BodyBytes < webhook.ExcerptBytes || l.BodyBytes > 1<<30 {
+		problems = append(problems, config.Invalid("MAX_RESPONSE_BODY_BYTES", "expected %d to %d, got %d", webhook.ExcerptBytes, 1<<30, l.BodyBytes))
+	}
+	return problems
+}
+
 // Validate implements config.Validator.
 func (s Settings) Validate() []error {
 	var problems []error
+	if s.RetryAfterMax < 0 || s.RetryAfterMax > backoff.MaxDelay {
+		problems = append(problems, config.Invalid("RETRY_AFTER_MAX", "expected 0 (Retry-After is ignored) to %s, got %s", backoff.MaxDelay, s.RetryAfterMax))
+	}
 	if s.Concurrency < 1 || s.Concurrency > 100000 {
 		problems = append(problems, config.Invalid("CONCURRENCY", "expected 1 to 100000, got %d", s.Concurrency))
 	}
@@ -128,6 +164,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) error {
 	sender := webhook.NewSender(webhook.Config{
 		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Control, Tracer: platform.Telemetry.Tracer,
+		RetryAfterMax: cfg.Delivery.RetryAfterMax,
+		Limits: wire.Limits{
+			Connect: cfg.Delivery.Limits.Connect, Handshake: cfg.Delivery.Limits.TLS, Header: cfg.Delivery.Limits.Header,
+			HeaderBytes: cfg.Delivery.Limits.HeaderBytes, Excerpt: webhook.ExcerptBytes, Drain: cfg.Delivery.Limits.BodyBytes - webhook.ExcerptBytes,
+		},
 	})
 	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
 	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, store, sender, scheduler, obs)

@@ -145,8 +145,8 @@ func TestEveryKindOfFailureHasItsClass(t *testing.T) {
 		_, _ = w.Write([]byte(strings.Repeat("x", 5000)))
 	})
 	for name, tt := range map[string]struct{ url, status, attempt string }{
-		"hang":         {hang.URL, "exhausted", "1 timeout"},
-		"drip":         {drip.URL, "exhausted", "1 200 timeout"},
+		"hang":         {hang.URL, "exhausted", "1 timeout_header"},
+		"drip":         {drip.URL, "exhausted", "1 200 timeout_body"},
 		"redirect":     {redirect.URL, "exhausted", "1 302"},
 		"reset":        {reset.URL, "exhausted", "1 reset"},
 		"endless body": {endless.URL, "delivered", "1 200"},

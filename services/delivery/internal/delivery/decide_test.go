@@ -25,7 +25,7 @@ func TestDecide(t *testing.T) {
 		class  delivery.ErrorClass
 	}
 	var results []result
-	for status := 100; status <= 599; status++ {
+	for status := 100; status <= 999; status++ {
 		results = append(results, result{status, ""})
 		for _, class := range delivery.Classes() {
 			results = append(results, result{status, class}) // the answer began well and its body did not end
@@ -34,7 +34,8 @@ func TestDecide(t *testing.T) {
 	for _, class := range delivery.Classes() {
 		results = append(results, result{0, class})
 	}
-	require.Len(t, results, 500*9+8)
+	classes := len(delivery.Classes())
+	require.Equal(t, 900*(classes+1)+classes, len(results))
 	delivered := 0
 	for _, r := range results {
 		name := fmt.Sprintf("%d %s", r.status, r.class)
@@ -55,6 +56,28 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	require.Equal(t, 100*5, delivered)
+}
+
+// What an endpoint asks for by Retry-After is never undercut, by no nanosecond, whatever the status; what the policy asks for beyond it counts.
+func TestARetryIsNotBeforeWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 12, 0, 0, 123456789, time.UTC)
+	policy := backoff.Policy{Schedule: []time.Duration{time.Minute, time.Minute}, Jitter: backoff.NoJitter}
+	planned := now.Add(time.Minute).Truncate(time.Microsecond)
+	for _, status := range []int{301, 400, 404, 429, 500, 503, 999} {
+		for notBefore, want := range map[time.Time]time.Time{
+			{}:                            planned,
+			now.Add(time.Second):          planned,
+			now.Add(time.Minute):          planned.Add(time.Microsecond), // 789 ns later than what can be stored
+			now.Add(time.Hour):            now.Add(time.Hour).Truncate(time.Microsecond).Add(time.Microsecond),
+			planned.Add(10 * time.Minute): planned.Add(10 * time.Minute),
+		} {
+			got := delivery.Decide(&delivery.Attempt{Number: 1, StatusCode: status, NotBefore: notBefore}, policy, now, nil)
+			require.Equal(t, delivery.Outcome{Status: delivery.Pending, Next: want}, got, "%d, %s", status, notBefore)
+		}
+	}
+	spent := delivery.Decide(&delivery.Attempt{Number: 3, StatusCode: 429, NotBefore: now.Add(time.Hour)}, policy, now, nil)
+	require.Equal(t, delivery.Exhausted, spent.Status)
 }
 
 func TestARetryIsPlannedWithJitterInWholeMicroseconds(t *testing.T) {

@@ -111,6 +111,7 @@ type Attempt struct {
 	Excerpt    []byte     // the start of the answer's body
 	Truncated  bool
 	TraceID    string
+	NotBefore  time.Time // what the endpoint asked for by Retry-After; zero: nothing
 }
 
 // ErrorClass says in which way an attempt failed without an answer that counts.
@@ -118,19 +119,27 @@ type ErrorClass string
 
 // The classes. They are labels of metrics and part of the API.
 const (
-	ClassDNS        ErrorClass = "dns"
-	ClassConnect    ErrorClass = "connect"
-	ClassTLS        ErrorClass = "tls"
-	ClassTimeout    ErrorClass = "timeout"
-	ClassReset      ErrorClass = "reset"
-	ClassBlocked    ErrorClass = "blocked_address"
-	ClassProtocol   ErrorClass = "protocol"
-	ClassInvalidURL ErrorClass = "invalid_url"
+	ClassDNS            ErrorClass = "dns"             // the name was not resolved, for whatever reason
+	ClassConnect        ErrorClass = "connect"         // refused, or no way there
+	ClassConnectTimeout ErrorClass = "timeout_connect" // no connection in time
+	ClassTLS            ErrorClass = "tls"             // a certificate or protocol that was not accepted
+	ClassTLSTimeout     ErrorClass = "timeout_tls"     // the handshake did not end in time
+	ClassSendTimeout    ErrorClass = "timeout_send"    // the request was not taken in time
+	ClassHeaderTimeout  ErrorClass = "timeout_header"  // the answer did not begin, or its header did not end, in time
+	ClassBodyTimeout    ErrorClass = "timeout_body"    // the answer's body did not end in time
+	ClassReset          ErrorClass = "reset"           // the connection ended before the answer did
+	ClassProtocol       ErrorClass = "protocol"        // the answer is no HTTP/1.1
+	ClassOversize       ErrorClass = "oversize"        // the answer's header is too large
+	ClassBlocked        ErrorClass = "blocked_address" // an address that the installation does not permit
+	ClassInvalidURL     ErrorClass = "invalid_url"     // no request can be made from the URL
 )
 
 // Classes lists all classes.
 func Classes() []ErrorClass {
-	return []ErrorClass{ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassBlocked, ClassProtocol, ClassInvalidURL}
+	return []ErrorClass{
+		ClassDNS, ClassConnect, ClassConnectTimeout, ClassTLS, ClassTLSTimeout, ClassSendTimeout, ClassHeaderTimeout, ClassBodyTimeout,
+		ClassReset, ClassProtocol, ClassOversize, ClassBlocked, ClassInvalidURL,
+	}
 }
 
 // Succeeded says whether the endpoint took the webhook: a 2xx whose body ended or reached our limit.
@@ -146,9 +155,11 @@ type Outcome struct {
 
 // Decide says what an attempt's result means. rnd gives numbers in [0, 1) for the jitter.
 //
-//	2xx                          delivered
-//	anything else, attempts left pending, retried after the policy's delay
-//	anything else, none left     exhausted
+//	2xx, body read or cut at the limit      delivered
+//	anything else, attempts left            pending: retried after the policy's delay, and not before what Retry-After asks for
+//	anything else, none left                exhausted
+//
+// Anything else is every other status, redirects among them, and every ErrorClass, whatever the status.
 func Decide(a *Attempt, policy backoff.Policy, now time.Time, rnd func() float64) Outcome {
 	if a.Succeeded() {
 		return Outcome{Status: Delivered}
@@ -157,5 +168,9 @@ func Decide(a *Attempt, policy backoff.Policy, now time.Time, rnd func() float64
 		return Outcome{Status: Exhausted}
 	}
 	// Postgres keeps microseconds, and the retry's message must say the same as the row.
-	return Outcome{Status: Pending, Next: now.Add(policy.Delay(a.Number, rnd)).UTC().Truncate(time.Microsecond)}
+	next := now.Add(policy.Delay(a.Number, rnd)).UTC().Truncate(time.Microsecond)
+	if next.Before(a.NotBefore) {
+		next = a.NotBefore.Add(time.Microsecond - 1).UTC().Truncate(time.Microsecond)
+	}
+	return Outcome{Status: Pending, Next: next}
 }

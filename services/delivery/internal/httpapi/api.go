@@ -58,7 +58,7 @@ type attemptView struct {
 	StartedAt         time.Time        `json:"started_at"`
 	Duration          httpapi.Duration `json:"duration"`
 	StatusCode        int              `json:"status_code,omitempty" doc:"Absent: no answer."`
-	ErrorClass        string           `json:"error_class,omitempty" enum:"dns,connect,tls,timeout,reset,blocked_address,protocol,invalid_url"`
+	ErrorClass        string           `json:"error_class,omitempty" enum:"dns,connect,timeout_connect,tls,timeout_tls,timeout_send,timeout_header,timeout_body,reset,protocol,oversize,blocked_address,invalid_url"`
 	ErrorDetail       string           `json:"error_detail,omitempty"`
 	ResponseExcerpt   string           `json:"response_excerpt,omitempty" doc:"The start of the answer's body; bytes that are not UTF-8 are replaced."`
 	ResponseTruncated bool             `json:"response_truncated,omitempty" doc:"The answer's body was longer than the excerpt."`

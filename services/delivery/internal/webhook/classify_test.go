@@ -19,6 +19,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/netguard"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
 
 const okHeader = "HTTP/1.1 200 OK\r\n"
@@ -41,20 +42,34 @@ func TestWhatAnEndpointDidIsClassified(t *testing.T) {
 		}, Config{Control: netguard.Policy{}.Control}, delivery.ClassBlocked, 0},
 		"not a URL": {func(*testing.T) *delivery.Job { return job("http://exa mple.com/") }, Config{}, delivery.ClassInvalidURL, 0},
 
-		"silent":     {func(t *testing.T) *delivery.Job { return within(short, job("http://"+raw(t, hang))) }, Config{}, delivery.ClassTimeout, 0},
-		"silent TLS": {func(t *testing.T) *delivery.Job { return within(short, job("https://"+raw(t, hang))) }, Config{}, delivery.ClassTimeout, 0},
+		"silent":     {func(t *testing.T) *delivery.Job { return within(short, job("http://"+raw(t, hang))) }, Config{}, delivery.ClassHeaderTimeout, 0},
+		"silent TLS": {func(t *testing.T) *delivery.Job { return within(short, job("https://"+raw(t, hang))) }, Config{}, delivery.ClassTLSTimeout, 0},
 		"half a header": {func(t *testing.T) *delivery.Job {
 			return within(short, job("http://"+raw(t, answerAndStay(okHeader+"X-A: b\r\n"))))
-		}, Config{}, delivery.ClassTimeout, 0},
+		}, Config{}, delivery.ClassHeaderTimeout, 0},
 		"half a body": {func(t *testing.T) *delivery.Job {
 			return within(short, job("http://"+raw(t, answerAndStay(okHeader+"Content-Length: 10\r\n\r\nhalf"))))
-		}, Config{}, delivery.ClassTimeout, 200},
+		}, Config{}, delivery.ClassBodyTimeout, 200},
 		"body without an end": {func(t *testing.T) *delivery.Job {
 			return within(short, job("http://"+raw(t, answerAndStay(okHeader+"\r\nhalf"))))
-		}, Config{}, delivery.ClassTimeout, 200},
+		}, Config{}, delivery.ClassBodyTimeout, 200},
 		"only interim answers": {func(t *testing.T) *delivery.Job {
 			return within(short, job("http://"+raw(t, answerAndStay("HTTP/1.1 103 Early Hints\r\n\r\n"))))
-		}, Config{}, delivery.ClassTimeout, 0},
+		}, Config{}, delivery.ClassHeaderTimeout, 0},
+
+		"slow header, with a limit of its own": {func(t *testing.T) *delivery.Job {
+			return job("http://" + raw(t, answerAndStay(okHeader)))
+		}, Config{Limits: wire.Limits{Header: short}}, delivery.ClassHeaderTimeout, 0},
+		"takes nothing": {func(t *testing.T) *delivery.Job {
+			j := within(short, job("http://"+raw(t, answerAndStay("HTTP/1.1 100 Continue\r\n\r\n"))))
+			j.Payload = make([]byte, 64<<20)
+			return j
+		}, Config{}, delivery.ClassHeaderTimeout, 0},
+		"HTTP/0.9": {func(t *testing.T) *delivery.Job {
+			return job("http://" + raw(t, answer("hello, this is the answer\r\n")))
+		}, Config{}, delivery.ClassProtocol, 0},
+		"status 99":   {func(t *testing.T) *delivery.Job { return job("http://" + raw(t, answer("HTTP/1.1 099 Odd\r\n\r\n"))) }, Config{}, delivery.ClassProtocol, 0},
+		"status 1000": {func(t *testing.T) *delivery.Job { return job("http://" + raw(t, answer("HTTP/1.1 1000 Odd\r\n\r\n"))) }, Config{}, delivery.ClassProtocol, 0},
 
 		"closes at once":   {func(t *testing.T) *delivery.Job { return job("http://" + raw(t, answer(""))) }, Config{}, delivery.ClassReset, 0},
 		"closes in header": {func(t *testing.T) *delivery.Job { return job("http://" + raw(t, answer(okHeader+"X-A: b\r\n"))) }, Config{}, delivery.ClassReset, 0},
@@ -96,13 +111,13 @@ func TestWhatAnEndpointDidIsClassified(t *testing.T) {
 		"bad header": {func(t *testing.T) *delivery.Job { return job("http://" + raw(t, answer(okHeader+"no colon\r\n\r\n"))) }, Config{}, delivery.ClassProtocol, 0},
 		"header of 1 MiB": {func(t *testing.T) *delivery.Job {
 			return job("http://" + raw(t, answer(okHeader+"X-A: "+strings.Repeat("x", 1<<20))))
-		}, Config{}, delivery.ClassProtocol, 0},
+		}, Config{}, delivery.ClassOversize, 0},
 		"many headers": {func(t *testing.T) *delivery.Job {
 			return job("http://" + raw(t, answer(okHeader+strings.Repeat("X-A: b\r\n", 20000))))
-		}, Config{}, delivery.ClassProtocol, 0},
+		}, Config{}, delivery.ClassOversize, 0},
 		"endless interim answers": {func(t *testing.T) *delivery.Job {
 			return job("http://" + raw(t, answer(strings.Repeat("HTTP/1.1 103 Early Hints\r\nX-A: "+strings.Repeat("x", 1000)+"\r\n\r\n", 1000))))
-		}, Config{}, delivery.ClassProtocol, 0},
+		}, Config{}, delivery.ClassOversize, 0},
 
 		"unknown authority": {func(t *testing.T) *delivery.Job { return job(tlsServer(t, nil).URL) }, Config{}, delivery.ClassTLS, 0},
 		"another name": {func(t *testing.T) *delivery.Job {
@@ -161,15 +176,19 @@ func trusting() Config {
 // Errors that no listener of a test can cause reliably.
 func TestClassifyOtherErrors(t *testing.T) {
 	t.Parallel()
-	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	in := func(phase wire.Phase, err error) error { return &wire.Error{Phase: phase, Err: err} }
+	dial := func(err error) error { return in(wire.Connect, &net.OpError{Op: "dial", Net: "tcp", Err: err}) }
 	for _, tt := range []struct {
 		err  error
 		want delivery.ErrorClass
 	}{
-		{context.DeadlineExceeded, delivery.ClassTimeout},
-		{fmt.Errorf("read answer: %w", os.ErrDeadlineExceeded), delivery.ClassTimeout},
-		{dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), delivery.ClassTimeout},
-		{dial(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), delivery.ClassTimeout},
+		{in(wire.Connect, context.DeadlineExceeded), delivery.ClassConnectTimeout},
+		{in(wire.Handshake, context.DeadlineExceeded), delivery.ClassTLSTimeout},
+		{in(wire.Send, os.ErrDeadlineExceeded), delivery.ClassSendTimeout},
+		{in(wire.Wait, os.ErrDeadlineExceeded), delivery.ClassHeaderTimeout},
+		{in(wire.Receive, os.ErrDeadlineExceeded), delivery.ClassBodyTimeout},
+		{dial(os.NewSyscallError("connect", syscall.ETIMEDOUT)), delivery.ClassConnectTimeout},
+		{dial(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), delivery.ClassDNS},
 		{dial(&net.DNSError{Err: "server misbehaving", IsTemporary: true}), delivery.ClassDNS},
 		{dial(&netguard.BlockedError{}), delivery.ClassBlocked},
 		{dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), delivery.ClassConnect},
@@ -183,6 +202,8 @@ func TestClassifyOtherErrors(t *testing.T) {
 		require.Equal(t, tt.want, class, "%v", tt.err)
 		require.NotEmpty(t, detail)
 	}
-	require.Subset(t, delivery.Classes(), []delivery.ErrorClass{"dns", "connect", "tls", "timeout", "reset", "blocked_address", "protocol", "invalid_url"},
+	require.Subset(t, delivery.Classes(), []delivery.ErrorClass{
+		"dns", "connect", "timeout_connect", "tls", "timeout_tls", "timeout_send", "timeout_header", "timeout_body", "reset", "protocol", "oversize", "blocked_address", "invalid_url",
+	},
 		"labels and API: they may be added, not changed")
 }

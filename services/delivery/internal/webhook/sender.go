@@ -31,6 +31,9 @@ type Config struct {
 	Control func(network, address string, c syscall.RawConn) error
 	Tracer  trace.Tracer
 	TLS     *tls.Config // nil: the system's roots
+	Limits  wire.Limits
+	// RetryAfterMax is what a longer Retry-After is taken for; 0: Retry-After is ignored.
+	RetryAfterMax time.Duration
 }
 
 // Sender makes attempts. It is safe for concurrent use.
@@ -38,11 +41,18 @@ type Sender struct {
 	client    *wire.Client
 	userAgent string
 	tracer    trace.Tracer
+	longest   time.Duration // of a Retry-After
 }
+
+// ExcerptBytes is how much of an answer's body is kept.
+const ExcerptBytes = 4 << 10
 
 // NewSender makes a Sender with its own connections.
 func NewSender(cfg Config) *Sender {
-	return &Sender{client: wire.NewClient(wire.Config{Control: cfg.Control, TLS: cfg.TLS}), userAgent: cfg.UserAgent, tracer: cfg.Tracer}
+	return &Sender{
+		client:    wire.NewClient(wire.Config{Control: cfg.Control, TLS: cfg.TLS, Limits: cfg.Limits}),
+		userAgent: cfg.UserAgent, tracer: cfg.Tracer, longest: cfg.RetryAfterMax,
+	}
 }
 
 // Close closes idle connections.
@@ -107,5 +117,8 @@ func (s *Sender) exchange(ctx context.Context, job *delivery.Job, traceparent st
 	}
 	answer, err := s.client.Post(ctx, &wire.Request{URL: job.Target.URL, Header: header, Body: job.Payload}, at.Add(job.Target.Timeout))
 	attempt.StatusCode, attempt.Excerpt, attempt.Truncated = answer.Status, answer.Excerpt, answer.Truncated
+	if answer.RetryAfter != "" && !attempt.Succeeded() {
+		attempt.NotBefore = notBefore(answer.RetryAfter, time.Now(), s.longest)
+	}
 	return err
 }

@@ -195,7 +195,12 @@ func TestATimeLimitCoversEverything(t *testing.T) {
 		"interim answers": drip("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
 	} {
 		a := send(t, s, within(300*time.Millisecond, job("http://"+raw(t, talk))))
-		require.Equal(t, delivery.ClassTimeout, a.Class, name)
+		want := delivery.ClassHeaderTimeout
+		if a.StatusCode != 0 {
+			want = delivery.ClassBodyTimeout
+		}
+		require.Equal(t, want, a.Class, name)
+		require.Equal(t, name == "body" || name == "chunks", a.StatusCode == 200, name)
 		require.GreaterOrEqual(t, a.Duration, 300*time.Millisecond, name)
 	}
 }
@@ -207,7 +212,7 @@ func TestASlowHandshakeIsCut(t *testing.T) {
 		t.Skip("takes 5 s")
 	}
 	a := send(t, newSender(t, Config{}), job("https://"+raw(t, func(_ net.Conn, leave <-chan struct{}) { <-leave })))
-	require.Equal(t, delivery.ClassTimeout, a.Class)
+	require.Equal(t, delivery.ClassTLSTimeout, a.Class)
 	require.Less(t, a.Duration, 10*time.Second)
 }
 
@@ -262,13 +267,13 @@ func TestTLS(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}, delivery.ClassReset, 200},
-		"large header": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", strings.Repeat("x", 1<<20)) }, delivery.ClassProtocol, 0},
-		"hangs":        {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, delivery.ClassTimeout, 0},
+		"large header": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", strings.Repeat("x", 1<<20)) }, delivery.ClassOversize, 0},
+		"hangs":        {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, delivery.ClassHeaderTimeout, 0},
 		"hangs in the body": {func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("half"))
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		}, delivery.ClassTimeout, 200},
+		}, delivery.ClassBodyTimeout, 200},
 		"endless": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 32<<10)); err != nil {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -24,7 +25,9 @@ const (
 type exchange struct {
 	head, body []byte // of the request; body is empty if head holds it
 
+	ctx      context.Context // cuts the exchange
 	conn     net.Conn
+	deadline time.Time
 	limits   Limits
 	in       *bufio.Reader
 	budget   int // bytes of header that may still come
@@ -86,8 +89,8 @@ func (x *exchange) prepare(r *Request) (address, error) {
 }
 
 // over makes the exchange over a connection, and says whether that can be used again.
-func (x *exchange) over(conn net.Conn, l Limits) (Answer, bool, error) {
-	x.conn, x.limits, x.budget, x.reusable = conn, l, l.HeaderBytes, true
+func (x *exchange) over(ctx context.Context, conn net.Conn, l Limits, deadline time.Time) (Answer, bool, error) {
+	x.ctx, x.conn, x.limits, x.deadline, x.budget, x.reusable = ctx, conn, l, deadline, l.HeaderBytes, true
 	x.in.Reset(conn)
 	err := x.run()
 	return x.answer, err == nil && x.reusable && x.in.Buffered() == 0, err
@@ -153,13 +156,28 @@ func isGone(err error) bool {
 }
 
 func (x *exchange) receive() error {
+	limited := x.limits.Header > 0 && time.Until(x.deadline) > x.limits.Header
+	if limited {
+		x.readUntil(time.Now().Add(x.limits.Header))
+	}
 	if err := x.receiveHeader(); err != nil {
 		return &Error{Wait, err}
+	}
+	if limited {
+		x.readUntil(x.deadline)
 	}
 	if err := x.receiveBody(); err != nil {
 		return &Error{Receive, err}
 	}
 	return nil
+}
+
+// readUntil moves the deadline of reading, unless the exchange was cut: that set one that has passed, and must win.
+func (x *exchange) readUntil(deadline time.Time) {
+	_ = x.conn.SetReadDeadline(deadline)
+	if x.ctx.Err() != nil {
+		_ = x.conn.SetReadDeadline(past())
+	}
 }
 
 // receiveHeader reads up to the body of the final answer.
@@ -215,7 +233,7 @@ func (x *exchange) keepStart() error {
 		x.answer.Excerpt = slices.Clone(x.scratch[:n])
 	}
 	for drained := 0; err == nil; {
-		if drained >= x.limits.Drain {
+		if drained > x.limits.Drain {
 			x.reusable = false
 			return nil
 		}

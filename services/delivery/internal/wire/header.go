@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -38,6 +37,7 @@ func (x *exchange) header() (status int, err error) {
 		return 0, err
 	}
 	x.framing, err = f.framing(minor)
+	x.answer.RetryAfter = f.retryAfter
 	return status, err
 }
 
@@ -93,7 +93,7 @@ func (x *exchange) line() (line []byte, whole bool, err error) {
 		line = bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'})
 	}
 	if x.budget < 0 {
-		return nil, false, ProtocolError(fmt.Sprintf("the header has more than %d bytes", x.limits.HeaderBytes))
+		return nil, false, OversizeError(x.limits.HeaderBytes)
 	}
 	if hasControl(line) {
 		return nil, false, ProtocolError("the header has a control character")
@@ -144,6 +144,8 @@ type fields struct {
 	keepAlive bool
 	matters   bool // the last field is one of these
 	any       bool
+
+	retryAfter string
 }
 
 // add reads a field line. Of one that is not whole the start is enough unless it matters.
@@ -171,6 +173,8 @@ func (f *fields) add(line []byte, whole bool) error {
 		f.codings, f.coded = text(), true
 	case is(name, "connection"):
 		f.addConnection(text())
+	case is(name, "retry-after"):
+		f.matters, f.retryAfter = false, text()
 	default:
 		f.matters = false
 	}

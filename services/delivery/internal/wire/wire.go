@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -26,6 +27,7 @@ type Config struct {
 type Limits struct {
 	Connect     time.Duration // resolving the name and connecting; default 5 s
 	Handshake   time.Duration // of TLS; default 5 s
+	Header      time.Duration // from the end of the request to the end of the answer's header; default: none but the deadline
 	HeaderBytes int           // of an answer, interim answers included; default 64 KiB
 	Excerpt     int           // bytes of an answer's body that are kept; default 4 KiB
 	Drain       int           // bytes read beyond those, so that the connection can be used again; default 64 KiB
@@ -70,7 +72,14 @@ func (e *Error) Error() string { return string(e.Phase) + ": " + e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ProtocolError says that an answer is not HTTP/1.1 as RFC 9112 has it, or larger than the limits.
+// OversizeError says that an answer's header is larger than this limit, in bytes.
+type OversizeError int
+
+func (e OversizeError) Error() string {
+	return "the header has more than " + strconv.Itoa(int(e)) + " bytes"
+}
+
+// ProtocolError says that an answer is not HTTP/1.1 as RFC 9112 has it.
 type ProtocolError string
 
 func (e ProtocolError) Error() string { return string(e) }
@@ -97,6 +106,8 @@ type Answer struct {
 	Status    int    // of the last answer; 0: none came
 	Excerpt   []byte // the start of its body; nil: there was none
 	Truncated bool   // the body is longer
+
+	RetryAfter string // the field of that name (RFC 9110, 10.2.3), as it came; "": none
 }
 
 // Client makes exchanges. It is safe for concurrent use. Close it.
@@ -143,7 +154,7 @@ func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answ
 		_ = conn.Close()
 		return Answer{}, &Error{Send, ctx.Err()} // and nothing was sent
 	}
-	answer, again, err := x.over(conn.Conn, c.limits)
+	answer, again, err := x.over(ctx, conn.Conn, c.limits, deadline)
 	if uncut() && again {
 		c.pool.put(conn)
 	} else {
