@@ -17,6 +17,7 @@ const NoJitter = -1
 const (
 	MaxAttempts = 100                // attempts per policy
 	MaxDelay    = 7 * 24 * time.Hour // any single delay, before jitter
+	MaxAge      = 90 * 24 * time.Hour
 )
 
 // Policy says when failed work is tried again. It has one of two shapes: a Schedule, or exponential growth from Base.
@@ -27,6 +28,7 @@ type Policy struct {
 	Base        time.Duration   // the delay after n failures is 2ⁿ × Base
 	Cap         time.Duration   // longest exponential delay, before jitter
 	MaxAttempts int             // attempts in total, the first included
+	MaxAge      time.Duration   // no attempt is planned that would start later than this after the work was accepted; 0 is no limit
 	Jitter      float64         // each delay is moved at random by up to ± this share of it; NoJitter is none
 }
 
@@ -39,7 +41,7 @@ func Default() Policy {
 // exponential fields, and an exponential field in over drops p's Schedule.
 func (p Policy) Merge(over Policy) Policy {
 	if len(over.Schedule) > 0 {
-		p = Policy{Schedule: over.Schedule, Jitter: p.Jitter}
+		p = Policy{Schedule: over.Schedule, Jitter: p.Jitter, MaxAge: p.MaxAge}
 	}
 	if over.Base != 0 || over.Cap != 0 || over.MaxAttempts != 0 {
 		p.Schedule = over.Schedule
@@ -55,6 +57,9 @@ func (p Policy) Merge(over Policy) Policy {
 	}
 	if over.Jitter != 0 {
 		p.Jitter = over.Jitter
+	}
+	if over.MaxAge != 0 {
+		p.MaxAge = over.MaxAge
 	}
 	return p
 }
@@ -72,6 +77,9 @@ func (p Policy) Attempts() int {
 
 // Spent reports whether no attempt is left after attempts of them were made.
 func (p Policy) Spent(attempts int) bool { return attempts >= p.Attempts() }
+
+// TooOld reports whether work of an age gets no attempt any more.
+func (p Policy) TooOld(age time.Duration) bool { return p.MaxAge > 0 && age > p.MaxAge }
 
 // Delay gives the time to wait after attempt attempts have failed (1 after the first). It is never negative, and defined
 // for spent policies too. rnd gives numbers in [0,1); nil is math/rand. Jitter comes after the cap, so that capped delays

@@ -97,6 +97,8 @@ func TestMerge(t *testing.T) {
 		{"one field", exponential, backoff.Policy{Cap: 9}, backoff.Policy{Base: 1, Cap: 9, MaxAttempts: 3, Jitter: 0.4}},
 		{"schedule replaces growth", exponential, backoff.Policy{Schedule: schedule}, backoff.Policy{Schedule: schedule, Jitter: 0.4}},
 		{"growth replaces schedule", backoff.Policy{Schedule: schedule, Jitter: 0.3}, backoff.Policy{Base: 5}, backoff.Policy{Base: 5, Jitter: 0.3}},
+		{"age alone keeps the schedule", backoff.Policy{Schedule: schedule}, backoff.Policy{MaxAge: 7}, backoff.Policy{Schedule: schedule, MaxAge: 7}},
+		{"age stays with another shape", backoff.Policy{Base: 1, MaxAge: 7}, backoff.Policy{Schedule: schedule}, backoff.Policy{Schedule: schedule, MaxAge: 7}},
 		{"jitter alone keeps the schedule", backoff.Policy{Schedule: schedule}, backoff.Policy{Jitter: backoff.NoJitter}, backoff.Policy{Schedule: schedule, Jitter: backoff.NoJitter}},
 	}
 	for _, tt := range tests {

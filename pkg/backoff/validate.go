@@ -20,6 +20,9 @@ func (p Policy) Validate() error {
 	if p.Jitter != NoJitter && !(p.Jitter >= 0 && p.Jitter <= 1) { // also catches NaN
 		return &FieldError{"jitter", "must be between 0 and 1"}
 	}
+	if p.MaxAge < 0 || p.MaxAge > MaxAge {
+		return &FieldError{"max_age", fmt.Sprintf("must be between 0s and %s", MaxAge)}
+	}
 	if len(p.Schedule) > 0 {
 		return p.validateSchedule()
 	}

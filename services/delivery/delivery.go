@@ -7,6 +7,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,8 @@ type Settings struct {
 	MaxAttempts   int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
 	RetryBase     time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
 	RetryCap      time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
+	RetryPreset   string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
+	RetryMaxAge   time.Duration   `env:"RETRY_MAX_AGE" doc:"No attempt starts later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
 	RetrySchedule []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
 	Grace         time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
 	Interval      time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
@@ -103,6 +106,9 @@ func (s Settings) Validate() []error {
 	if s.Retention != 0 && s.Retention < 24*time.Hour {
 		problems = append(problems, config.Invalid("RETENTION", "expected 0 or at least 24h, got %s", s.Retention))
 	}
+	if _, ok := backoff.Preset(s.RetryPreset); !ok && s.RetryPreset != "" {
+		problems = append(problems, config.Invalid("RETRY_PRESET", "expected one of %s, got %q", strings.Join(backoff.Presets(), ", "), s.RetryPreset))
+	}
 	if err := s.retry().Validate(); err != nil {
 		problems = append(problems, config.Invalid("RETRY_SCHEDULE", "retry policy: %v", err))
 	}
@@ -110,10 +116,18 @@ func (s Settings) Validate() []error {
 }
 
 func (s Settings) retry() backoff.Policy {
+	p := backoff.Policy{Base: s.RetryBase, Cap: s.RetryCap, MaxAttempts: s.MaxAttempts}
 	if len(s.RetrySchedule) > 0 {
-		return backoff.Policy{Schedule: s.RetrySchedule}
+		p = backoff.Policy{Schedule: s.RetrySchedule}
 	}
-	return backoff.Policy{Base: s.RetryBase, Cap: s.RetryCap, MaxAttempts: s.MaxAttempts}.WithDefaults()
+	if preset, ok := backoff.Preset(s.RetryPreset); ok {
+		p = preset
+	}
+	p.MaxAge = s.RetryMaxAge
+	if len(p.Schedule) > 0 {
+		return p
+	}
+	return p.WithDefaults()
 }
 
 // Service is a running delivery.

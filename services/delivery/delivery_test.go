@@ -379,6 +379,20 @@ func TestARetryByHandDoesNotWaitForThePlannedTime(t *testing.T) {
 	require.Equal(t, "1 500\n2 200", b.attempts(q))
 }
 
+// A policy that is changed counts from the next result on; what is planned stays planned.
+func TestNothingIsRetriedBeyondItsAge(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_RETRY_MAX_AGE=1h")
+	bad := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	short, _ := b.endpoint(bad.URL)
+	b.exec(`UPDATE endpoints SET retry_max_age_ms = 200, version = version + 1 WHERE id = $1`, short)
+	long, _ := b.endpoint(bad.URL)
+	q, other := b.send(short, `{}`), b.send(long, `{}`)
+	b.wait(q, "exhausted")
+	require.Less(t, len(strings.Split(b.attempts(q), "\n")), 4, "100 ms after the first, and no second of 200 ms later")
+	require.Eventually(t, func() bool { return len(strings.Split(b.attempts(other), "\n")) >= 4 }, 10*time.Second, 10*time.Millisecond, "the installation's age is an hour")
+}
+
 func TestListOfDeliveries(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -11,6 +11,31 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/auth"
 )
 
+func TestRetryPresets(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	created := b.endpoint(c, map[string]any{"retry": map[string]any{"preset": "standard-webhooks", "max_age": "72h"}})
+	require.Equal(t, "standard-webhooks", created.Retry.Preset)
+	require.Equal(t, []string{"5s", "5m0s", "30m0s", "2h0m0s", "5h0m0s", "10h0m0s", "14h0m0s", "20h0m0s", "24h0m0s"}, created.Retry.Schedule)
+	require.Equal(t, "72h0m0s", created.Retry.MaxAge)
+
+	var read struct {
+		Retry map[string]any `json:"retry"`
+	}
+	c.Do("GET", "/v1/endpoints/"+created.ID, nil).Want(200, &read)
+	var again, replaced endpointView
+	c.Do("PATCH", "/v1/endpoints/"+created.ID, map[string]any{"retry": read.Retry}).Want(200, &again)
+	require.Equal(t, created.Retry, again.Retry, "what was read may be sent back")
+
+	c.Do("PATCH", "/v1/endpoints/"+created.ID, `{"retry":{"preset":"exponential"}}`).Want(200, &replaced)
+	require.Equal(t, "exponential", replaced.Retry.Preset)
+	require.Equal(t, "1s", replaced.Retry.Base)
+	require.Equal(t, 15, replaced.Retry.MaxAttempts)
+	require.Empty(t, replaced.Retry.MaxAge, "the whole policy is replaced")
+	c.Do("PATCH", "/v1/endpoints/"+created.ID, `{"retry":{"preset":"exponential","schedule":["1s"]}}`).WantProblem(422, "invalid_endpoint", "retry.preset")
+}
+
 func TestEndpointLifecycle(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -87,6 +112,9 @@ func TestBadEndpoints(t *testing.T) {
 		{`{"url":"https://example.com","status":"paused"}`, "invalid_request", "status"},
 		{`{"url":"https://example.com","retry":{"max_attempts":1000}}`, "invalid_request", "retry.max_attempts"},
 		{`{"url":"https://example.com","retry":{"schedule":["5s"],"base":"1s"}}`, "invalid_endpoint", "retry"},
+		{`{"url":"https://example.com","retry":{"preset":"linear"}}`, "invalid_request", "retry.preset"},
+		{`{"url":"https://example.com","retry":{"preset":"exponential","base":"2s"}}`, "invalid_endpoint", "retry.preset"},
+		{`{"url":"https://example.com","retry":{"max_age":"2161h"}}`, "invalid_endpoint", "retry"},
 		{`{"url":"https://example.com","project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id"},
 		{`{"url":"https://example.com","project_id":"` + theirs.ID + `"}`, "unknown_project", "project_id"},
 	} {

@@ -81,6 +81,9 @@ type endpointView struct {
 	Retry      *struct {
 		Schedule    []string `json:"schedule"`
 		MaxAttempts int      `json:"max_attempts"`
+		Preset      string   `json:"preset"`
+		Base        string   `json:"base"`
+		MaxAge      string   `json:"max_age"`
 	} `json:"retry"`
 }
 

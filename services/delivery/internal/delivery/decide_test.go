@@ -41,7 +41,7 @@ func TestDecide(t *testing.T) {
 		name := fmt.Sprintf("%d %s", r.status, r.class)
 		for number := 1; number <= 5; number++ {
 			a := &delivery.Attempt{Number: number, StatusCode: r.status, Class: r.class}
-			got := delivery.Decide(a, policy, now, nil)
+			got := delivery.Decide(a, policy, now, now, nil)
 			switch {
 			case r.class == "" && r.status/100 == 2:
 				delivered++
@@ -72,12 +72,37 @@ func TestARetryIsNotBeforeWhatWasAskedFor(t *testing.T) {
 			now.Add(time.Hour):            now.Add(time.Hour).Truncate(time.Microsecond).Add(time.Microsecond),
 			planned.Add(10 * time.Minute): planned.Add(10 * time.Minute),
 		} {
-			got := delivery.Decide(&delivery.Attempt{Number: 1, StatusCode: status, NotBefore: notBefore}, policy, now, nil)
+			got := delivery.Decide(&delivery.Attempt{Number: 1, StatusCode: status, NotBefore: notBefore}, policy, now, now, nil)
 			require.Equal(t, delivery.Outcome{Status: delivery.Pending, Next: want}, got, "%d, %s", status, notBefore)
 		}
 	}
-	spent := delivery.Decide(&delivery.Attempt{Number: 3, StatusCode: 429, NotBefore: now.Add(time.Hour)}, policy, now, nil)
+	spent := delivery.Decide(&delivery.Attempt{Number: 3, StatusCode: 429, NotBefore: now.Add(time.Hour)}, policy, now, now, nil)
 	require.Equal(t, delivery.Exhausted, spent.Status)
+}
+
+func TestNoRetryIsPlannedBeyondTheAge(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	policy := backoff.Policy{Schedule: []time.Duration{time.Minute, time.Minute}, Jitter: backoff.NoJitter, MaxAge: time.Hour}
+	for _, tt := range []struct {
+		age        time.Duration
+		retryAfter time.Duration
+		want       delivery.Status
+	}{
+		{0, 0, delivery.Pending}, {59 * time.Minute, 0, delivery.Pending}, {59*time.Minute + time.Millisecond, 0, delivery.Exhausted}, {24 * time.Hour, 0, delivery.Exhausted},
+		{30 * time.Minute, 30 * time.Minute, delivery.Pending}, {30 * time.Minute, 31 * time.Minute, delivery.Exhausted},
+	} {
+		a := &delivery.Attempt{Number: 1, StatusCode: 503}
+		if tt.retryAfter > 0 {
+			a.NotBefore = now.Add(tt.retryAfter)
+		}
+		require.Equal(t, tt.want, delivery.Decide(a, policy, now.Add(-tt.age), now, nil).Status, "%+v", tt)
+		policy := policy
+		policy.MaxAge = 0
+		require.Equal(t, delivery.Pending, delivery.Decide(a, policy, now.Add(-tt.age), now, nil).Status, "without a limit")
+	}
+	old := &delivery.Attempt{Number: 1, StatusCode: 200}
+	require.Equal(t, delivery.Delivered, delivery.Decide(old, policy, now.Add(-48*time.Hour), now, nil).Status, "by hand, say")
 }
 
 func TestARetryIsPlannedWithJitterInWholeMicroseconds(t *testing.T) {
@@ -86,7 +111,7 @@ func TestARetryIsPlannedWithJitterInWholeMicroseconds(t *testing.T) {
 	failed := &delivery.Attempt{Number: 1, StatusCode: 500}
 	policy := backoff.Policy{Base: time.Second, Jitter: 0.2} // 2 s ± 20 %
 	for rnd, want := range map[float64]time.Duration{0: 1600 * time.Millisecond, 0.5: 2 * time.Second, 0.999999: 2399 * time.Millisecond} {
-		got := delivery.Decide(failed, policy, now, func() float64 { return rnd })
+		got := delivery.Decide(failed, policy, now, now, func() float64 { return rnd })
 		require.Equal(t, delivery.Pending, got.Status)
 		require.WithinDuration(t, now.Add(want), got.Next, 2*time.Millisecond)
 		require.Zero(t, got.Next.Nanosecond()%1000, "Postgres keeps no more, and the message must say the same")
@@ -95,7 +120,7 @@ func TestARetryIsPlannedWithJitterInWholeMicroseconds(t *testing.T) {
 
 func TestOneAttemptOnly(t *testing.T) {
 	t.Parallel()
-	got := delivery.Decide(&delivery.Attempt{Number: 1, Class: delivery.ClassDNS}, backoff.Policy{MaxAttempts: 1}, time.Now(), nil)
+	got := delivery.Decide(&delivery.Attempt{Number: 1, Class: delivery.ClassDNS}, backoff.Policy{MaxAttempts: 1}, time.Now(), time.Now(), nil)
 	require.Equal(t, delivery.Outcome{Status: delivery.Exhausted}, got)
 }
 

@@ -157,10 +157,10 @@ type Outcome struct {
 //
 //	2xx, body read or cut at the limit      delivered
 //	anything else, attempts left            pending: retried after the policy's delay, and not before what Retry-After asks for
-//	anything else, none left                exhausted
+//	anything else, none left, or too late   exhausted: a retry would start beyond the policy's age, counted from created
 //
 // Anything else is every other status, redirects among them, and every ErrorClass, whatever the status.
-func Decide(a *Attempt, policy backoff.Policy, now time.Time, rnd func() float64) Outcome {
+func Decide(a *Attempt, policy backoff.Policy, created, now time.Time, rnd func() float64) Outcome {
 	if a.Succeeded() {
 		return Outcome{Status: Delivered}
 	}
@@ -171,6 +171,9 @@ func Decide(a *Attempt, policy backoff.Policy, now time.Time, rnd func() float64
 	next := now.Add(policy.Delay(a.Number, rnd)).UTC().Truncate(time.Microsecond)
 	if next.Before(a.NotBefore) {
 		next = a.NotBefore.Add(time.Microsecond - 1).UTC().Truncate(time.Microsecond)
+	}
+	if policy.TooOld(next.Sub(created)) {
+		return Outcome{Status: Exhausted}
 	}
 	return Outcome{Status: Pending, Next: next}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/batch"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
 )
 
 // Ticket is a message that the broker handed out. Exactly one of Done and Release ends it.
@@ -262,7 +263,7 @@ func (e *Engine) attempt(w *work) {
 		e.end(w, w.ticket.Release)
 		return
 	}
-	w.Outcome = Decide(w.Attempt, w.Job.Target.Retry, time.Now(), rand.Float64)
+	w.Outcome = Decide(w.Attempt, w.Job.Target.Retry, uuid7.Time(w.Job.ID), time.Now(), rand.Float64)
 	e.observer.Attempted(w.Finished)
 	if err := e.recorder.Put(context.Background(), w); err != nil {
 		e.observer.Trouble("queue result", err)

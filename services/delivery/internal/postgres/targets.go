@@ -16,7 +16,7 @@ import (
 )
 
 const selectTargets = `
-SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms
+SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms
 FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
 CROSS JOIN LATERAL (SELECT * FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.id OFFSET 0) p`
 
@@ -74,18 +74,18 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {
 	for rows.Next() {
 		var owner uuid.UUID
-		var timeout, base, limit *int64
+		var timeout, base, limit, age *int64
 		var attempts *int
 		var schedule []int64
 		t := &delivery.Target{}
-		if err := rows.Scan(&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout, &attempts, &schedule, &base, &limit); err != nil {
+		if err := rows.Scan(&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout, &attempts, &schedule, &base, &limit, &age); err != nil {
 			return err
 		}
 		t.Timeout = s.defaults.Timeout
 		if timeout != nil {
 			t.Timeout = time.Duration(*timeout) * time.Millisecond
 		}
-		over := backoff.Policy{Base: millis(base), Cap: millis(limit)}
+		over := backoff.Policy{Base: millis(base), Cap: millis(limit), MaxAge: millis(age)}
 		if attempts != nil {
 			over.MaxAttempts = *attempts
 		}

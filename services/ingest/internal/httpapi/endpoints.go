@@ -4,40 +4,56 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/backoff"
+	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
 )
 
 type retryView struct {
+	Preset      string             `json:"preset,omitempty" enum:"exponential,standard-webhooks" doc:"A policy by name: exponential (1s doubling to 1h, 15 attempts) or standard-webhooks (5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h). Excludes the others but max_age."`
 	Schedule    []httpapi.Duration `json:"schedule,omitempty" maxItems:"99" doc:"Waits between attempts, in order; there is one attempt more than waits. Excludes the other fields."`
 	Base        httpapi.Duration   `json:"base,omitempty" doc:"The wait after n failures is 2^n times this."`
 	Cap         httpapi.Duration   `json:"cap,omitempty" doc:"The longest wait."`
 	MaxAttempts int                `json:"max_attempts,omitempty" minimum:"1" maximum:"100" doc:"Attempts in total."`
+	MaxAge      httpapi.Duration   `json:"max_age,omitempty" doc:"No attempt starts later than this after the event was accepted."`
 }
 
-func (r *retryView) policy() backoff.Policy {
+func (r *retryView) policy() (backoff.Policy, error) {
 	if r == nil {
-		return backoff.Policy{}
+		return backoff.Policy{}, nil
 	}
 	p := backoff.Policy{Base: time.Duration(r.Base), Cap: time.Duration(r.Cap), MaxAttempts: r.MaxAttempts}
 	for _, d := range r.Schedule {
 		p.Schedule = append(p.Schedule, time.Duration(d))
 	}
-	return p
+	if r.Preset != "" {
+		preset, ok := backoff.Preset(r.Preset)
+		if !ok {
+			return p, fault.Invalid("invalid_endpoint", "retry.preset", "Expected one of "+strings.Join(backoff.Presets(), ", ")+".")
+		}
+		// What a client reads it may send back.
+		if p.PresetOf() != r.Preset && (len(p.Schedule) > 0 || p.Base != 0 || p.Cap != 0 || p.MaxAttempts != 0) {
+			return p, fault.Invalid("invalid_endpoint", "retry.preset", "Expected a preset without schedule, base, cap and max_attempts, or those without a preset.")
+		}
+		p = preset
+	}
+	p.MaxAge = time.Duration(r.MaxAge)
+	return p, nil
 }
 
 func viewRetry(p backoff.Policy) *retryView {
-	if len(p.Schedule) == 0 && p.Base == 0 && p.Cap == 0 && p.MaxAttempts == 0 {
+	if len(p.Schedule) == 0 && p.Base == 0 && p.Cap == 0 && p.MaxAttempts == 0 && p.MaxAge == 0 {
 		return nil
 	}
-	v := &retryView{Base: httpapi.Duration(p.Base), Cap: httpapi.Duration(p.Cap), MaxAttempts: p.MaxAttempts}
+	v := &retryView{Preset: p.PresetOf(), MaxAge: httpapi.Duration(p.MaxAge), Base: httpapi.Duration(p.Base), Cap: httpapi.Duration(p.Cap), MaxAttempts: p.MaxAttempts}
 	for _, d := range p.Schedule {
 		v.Schedule = append(v.Schedule, httpapi.Duration(d))
 	}
@@ -119,9 +135,13 @@ func (h *Handlers) createEndpoint(ctx context.Context, in *createEndpointInput) 
 	if err != nil {
 		return nil, fmt.Errorf("make endpoint id: %w", err)
 	}
+	retry, err := b.Retry.policy()
+	if err != nil {
+		return nil, err
+	}
 	e := endpoint.Endpoint{
 		ID: id, ProjectID: b.ProjectID, URL: b.URL, Description: b.Description, Filter: b.EventTypes, Status: b.Status,
-		Timeout: time.Duration(b.Timeout), Retry: b.Retry.policy(),
+		Timeout: time.Duration(b.Timeout), Retry: retry,
 	}
 	if err := e.Check(h.Limits); err != nil {
 		return nil, err
@@ -180,7 +200,9 @@ func (h *Handlers) getEndpoint(ctx context.Context, in *idPath) (*struct{ Body E
 func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) (*struct{ Body EndpointView }, error) {
 	t := httpapi.Tenant(ctx)
 	e, err := h.Endpoints.Update(ctx, t, in.ID, func(e *endpoint.Endpoint) error {
-		in.apply(e)
+		if err := in.apply(e); err != nil {
+			return err
+		}
 		return e.Check(h.Limits)
 	})
 	if err != nil {
@@ -189,7 +211,7 @@ func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) 
 	return &struct{ Body EndpointView }{viewEndpoint(e)}, nil
 }
 
-func (in *updateEndpointInput) apply(e *endpoint.Endpoint) {
+func (in *updateEndpointInput) apply(e *endpoint.Endpoint) (err error) {
 	b := &in.Body
 	b.URL.Apply(&e.URL)
 	b.Description.Apply(&e.Description)
@@ -200,8 +222,9 @@ func (in *updateEndpointInput) apply(e *endpoint.Endpoint) {
 	b.Timeout.Apply(&timeout)
 	e.Timeout = time.Duration(timeout)
 	if b.Retry.Set {
-		e.Retry = b.Retry.Value.policy()
+		e.Retry, err = b.Retry.Value.policy()
 	}
+	return err
 }
 
 type deletedEndpoint struct {

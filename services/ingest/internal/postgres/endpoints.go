@@ -27,8 +27,8 @@ func NewEndpoints(db *postgres.DB, ring *secretbox.Keyring) *Endpoints {
 }
 
 const insertEndpoint = `
-INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms)
-VALUES (@tenant, @id, @project, @url, @description, @event_types, @status, @timeout_ms, @max_attempts, @schedule_ms, @base_ms, @cap_ms)
+INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms)
+VALUES (@tenant, @id, @project, @url, @description, @event_types, @status, @timeout_ms, @max_attempts, @schedule_ms, @base_ms, @cap_ms, @max_age_ms)
 RETURNING created_at, updated_at`
 
 // Create stores a new endpoint with its first secret and fills in the times.
@@ -61,7 +61,7 @@ func checkProject(ctx context.Context, q postgres.Querier, t tenant.ID, id *uuid
 }
 
 const selectEndpointColumns = `
-SELECT id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, created_at, updated_at
+SELECT id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms, created_at, updated_at
 FROM endpoints `
 
 const selectEndpoint = selectEndpointColumns + `WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
@@ -97,7 +97,7 @@ const (
 	lockEndpoint   = selectEndpoint + ` FOR UPDATE`
 	updateEndpoint = `
 UPDATE endpoints SET url = @url, description = @description, event_types = @event_types, status = @status, timeout_ms = @timeout_ms,
-    max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, project_id = @project
+    max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, retry_max_age_ms = @max_age_ms, project_id = @project
 WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at`
 	parkDeliveries = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
 	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them, whatever the broker holds.
@@ -185,7 +185,7 @@ func endpointArgs(t tenant.ID, e *endpoint.Endpoint) pgx.NamedArgs {
 	return pgx.NamedArgs{
 		"tenant": t.UUID(), "id": e.ID, "project": e.ProjectID, "url": e.URL, "description": e.Description,
 		"event_types": types, "status": e.Status, "timeout_ms": millis(e.Timeout), "max_attempts": positive(e.Retry.MaxAttempts),
-		"schedule_ms": schedule, "base_ms": millis(e.Retry.Base), "cap_ms": millis(e.Retry.Cap),
+		"schedule_ms": schedule, "base_ms": millis(e.Retry.Base), "cap_ms": millis(e.Retry.Cap), "max_age_ms": millis(e.Retry.MaxAge),
 	}
 }
 
@@ -201,12 +201,12 @@ func positive[N int | int64](n N) *N {
 
 func scanEndpoint(row pgx.CollectableRow) (endpoint.Endpoint, error) {
 	var e endpoint.Endpoint
-	var timeout, base, limit *int64
+	var timeout, base, limit, age *int64
 	var attempts *int
 	var schedule []int64
-	err := row.Scan(&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout, &attempts, &schedule, &base, &limit, &e.CreatedAt, &e.UpdatedAt)
+	err := row.Scan(&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout, &attempts, &schedule, &base, &limit, &age, &e.CreatedAt, &e.UpdatedAt)
 	e.Timeout = duration(timeout)
-	e.Retry = backoff.Policy{Base: duration(base), Cap: duration(limit)}
+	e.Retry = backoff.Policy{Base: duration(base), Cap: duration(limit), MaxAge: duration(age)}
 	if attempts != nil {
 		e.Retry.MaxAttempts = *attempts
 	}
