@@ -37,6 +37,11 @@ func Default() Policy {
 	return Policy{Base: time.Second, Cap: time.Hour, MaxAttempts: 15, Jitter: 0.2}
 }
 
+// IsZero reports whether nothing is set.
+func (p Policy) IsZero() bool {
+	return len(p.Schedule) == 0 && p.Base == 0 && p.Cap == 0 && p.MaxAttempts == 0 && p.MaxAge == 0 && p.Jitter == 0
+}
+
 // Merge gives p with the fields that are set in over replaced. The shapes do not mix: a Schedule in over drops p's
 // exponential fields, and an exponential field in over drops p's Schedule.
 func (p Policy) Merge(over Policy) Policy {

@@ -47,6 +47,7 @@ SELECT line FROM (
 const grants = `
 PUBLIC: function beaconpost_shard(uuid): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
+PUBLIC: function beaconpost_touch_policy(): EXECUTE
 PUBLIC: function beaconpost_touch_routing(): EXECUTE
 PUBLIC: function beaconpost_touch_secret(): EXECUTE
 PUBLIC: function beaconpost_uuid_floor(timestamp with time zone): EXECUTE
@@ -58,6 +59,7 @@ beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
 beaconpost_api: projects: INSERT, SELECT
+beaconpost_api: retry_policies: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: schema public: USAGE
 beaconpost_api: tenants: SELECT, UPDATE (routing_version)
 beaconpost_api: webhook_events: SELECT
@@ -69,6 +71,7 @@ beaconpost_delivery: endpoints: SELECT, UPDATE (version)
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE
 beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
+beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
 beaconpost_delivery: webhook_events: SELECT
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)

@@ -149,6 +149,7 @@ endpoints delivery_lock beaconpost_delivery UPDATE
 endpoints delivery_read beaconpost_delivery SELECT
 idempotency_keys ingest_expire beaconpost_ingest DELETE
 idempotency_keys ingest_read beaconpost_ingest SELECT
+retry_policies delivery_read beaconpost_delivery SELECT
 tenants ingest_operate beaconpost_ingest ALL
 webhook_events delivery_read beaconpost_delivery SELECT
 `

@@ -152,6 +152,7 @@ func newWalk(t *testing.T) *walk {
 
 	w.project = create(w.a, "/v1/projects", map[string]any{"name": marker})
 	w.key = create(w.a, "/v1/api-keys", map[string]any{"name": marker})
+	w.a.Do(http.MethodPut, "/v1/projects/"+w.project+"/retry-policy", map[string]any{"max_age": "2000h"}).Want(200, nil)
 	// One attempt fails; the next comes long after the test, so that nothing changes by itself.
 	w.endpoint = create(w.a, "/v1/endpoints", map[string]any{
 		"url": "http://127.0.0.1:" + freePort(t) + "/" + marker, "project_id": w.project, "retry": map[string]any{"schedule": []string{"10h"}},
@@ -177,7 +178,7 @@ func (w *walk) everythingOfA() map[string][]string {
 	for _, table := range query(w.t, super, tables) {
 		rows[table] = query(w.t, super, fmt.Sprintf(`SELECT to_json(x)::text FROM %s x WHERE tenant_id = $1 ORDER BY 1`, table), w.tenant)
 	}
-	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts"} {
+	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "retry_policies", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts"} {
 		require.NotEmptyf(w.t, rows[table], "tenant A has nothing in %s to be robbed of", table)
 	}
 	return rows
@@ -195,26 +196,29 @@ type foreign struct {
 func (w *walk) robberies() map[string]foreign {
 	event := map[string]any{"event_type": "order.paid", "payload": 1}
 	return map[string]foreign{
-		"get-event path.id":                 {id: w.event, want: 404},
-		"get-event-payload path.id":         {id: w.event, want: 404},
-		"create-event body.endpoint_id":     {id: w.endpoint, want: 422, body: event},
-		"create-event body.project_id":      {id: w.project, want: 422, body: event},
-		"create-event body.tenant_id":       {id: w.tenant, want: 403, body: event},
-		"get-endpoint path.id":              {id: w.endpoint, want: 404},
-		"update-endpoint path.id":           {id: w.endpoint, want: 404, body: map[string]any{"status": "disabled"}},
-		"update-endpoint body.project_id":   {id: w.project, want: 422, own: w.ownID},
-		"delete-endpoint path.id":           {id: w.endpoint, want: 404},
-		"reveal-secret path.id":             {id: w.endpoint, want: 404},
-		"rotate-secret path.id":             {id: w.endpoint, want: 404, body: map[string]any{"overlap": "0s"}},
-		"create-endpoint body.project_id":   {id: w.project, want: 422, body: map[string]any{"url": "https://example.com/"}},
-		"list-endpoints query.project_id":   {id: w.project, want: 200},
-		"revoke-api-key path.id":            {id: w.key, want: 404},
-		"get-tenant path.id":                {id: w.tenant, want: 403},
-		"get-delivery path.id":              {id: w.delivery, want: 404},
-		"retry-delivery path.id":            {id: w.delivery, want: 404},
-		"cancel-delivery path.id":           {id: w.delivery, want: 404},
-		"list-deliveries query.event_id":    {id: w.event, want: 200},
-		"list-deliveries query.endpoint_id": {id: w.endpoint, want: 200},
+		"get-event path.id":                   {id: w.event, want: 404},
+		"get-event-payload path.id":           {id: w.event, want: 404},
+		"create-event body.endpoint_id":       {id: w.endpoint, want: 422, body: event},
+		"create-event body.project_id":        {id: w.project, want: 422, body: event},
+		"create-event body.tenant_id":         {id: w.tenant, want: 403, body: event},
+		"get-endpoint path.id":                {id: w.endpoint, want: 404},
+		"update-endpoint path.id":             {id: w.endpoint, want: 404, body: map[string]any{"status": "disabled"}},
+		"update-endpoint body.project_id":     {id: w.project, want: 422, own: w.ownID},
+		"delete-endpoint path.id":             {id: w.endpoint, want: 404},
+		"reveal-secret path.id":               {id: w.endpoint, want: 404},
+		"rotate-secret path.id":               {id: w.endpoint, want: 404, body: map[string]any{"overlap": "0s"}},
+		"create-endpoint body.project_id":     {id: w.project, want: 422, body: map[string]any{"url": "https://example.com/"}},
+		"list-endpoints query.project_id":     {id: w.project, want: 200},
+		"revoke-api-key path.id":              {id: w.key, want: 404},
+		"get-tenant path.id":                  {id: w.tenant, want: 403},
+		"get-project-retry-policy path.id":    {id: w.project, want: 404},
+		"put-project-retry-policy path.id":    {id: w.project, want: 404, body: map[string]any{"max_attempts": 1}},
+		"delete-project-retry-policy path.id": {id: w.project, want: 404},
+		"get-delivery path.id":                {id: w.delivery, want: 404},
+		"retry-delivery path.id":              {id: w.delivery, want: 404},
+		"cancel-delivery path.id":             {id: w.delivery, want: 404},
+		"list-deliveries query.event_id":      {id: w.event, want: 200},
+		"list-deliveries query.endpoint_id":   {id: w.endpoint, want: 200},
 	}
 }
 

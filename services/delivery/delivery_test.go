@@ -379,6 +379,31 @@ func TestARetryByHandDoesNotWaitForThePlannedTime(t *testing.T) {
 	require.Equal(t, "1 500\n2 200", b.attempts(q))
 }
 
+// What an endpoint leaves open its project says, then its tenant, then the installation.
+func TestPoliciesOfProjectAndTenant(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_DELIVERY_MAX_ATTEMPTS=5")
+	bad := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	project := uuid.Must(uuid.NewV7())
+	b.exec(`INSERT INTO projects (tenant_id, id, name) VALUES ($1, $2, 'shop')`, b.tenant.UUID(), project)
+	b.exec(`INSERT INTO retry_policies (tenant_id, project_id, max_attempts, base_ms) VALUES ($1, $1, 3, 1), ($1, $2, 2, null)`, b.tenant.UUID(), project)
+	attempts := map[uuid.UUID]int{}
+	of := func(change string, want int) {
+		id, _ := b.endpoint(bad.URL)
+		b.exec(`UPDATE endpoints SET version = version + 1`+change+` WHERE id = $1`, id)
+		attempts[id] = want
+	}
+	of("", 3)
+	of(", project_id = '"+project.String()+"'", 2)
+	of(", max_attempts = 1, project_id = '"+project.String()+"'", 1)
+	of(", max_attempts = 1", 1)
+	for id, want := range attempts {
+		q := b.send(id, `{}`)
+		b.wait(q, "exhausted")
+		require.Len(t, strings.Split(b.attempts(q), "\n"), want)
+	}
+}
+
 // A policy that is changed counts from the next result on; what is planned stays planned.
 func TestNothingIsRetriedBeyondItsAge(t *testing.T) {
 	t.Parallel()

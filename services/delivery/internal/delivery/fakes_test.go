@@ -244,6 +244,7 @@ func (w *world) together(t *testing.T, gate chan struct{}, list []*ticket) {
 	w.submit(t, list...)
 	synctest.Wait()
 	close(gate)
+	time.Sleep(time.Second) // fake: results are recorded at a pace
 	synctest.Wait()
 }
 

@@ -3,22 +3,28 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
+// Each endpoint comes with the retry policies of its project and its tenant, which is the one with the tenant's own id.
 const selectTargets = `
-SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms
+SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms,
+    p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms,
+    pr.max_attempts, pr.schedule_ms, pr.base_ms, pr.cap_ms, pr.max_age_ms,
+    tr.max_attempts, tr.schedule_ms, tr.base_ms, tr.cap_ms, tr.max_age_ms
 FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
-CROSS JOIN LATERAL (SELECT * FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.id OFFSET 0) p`
+CROSS JOIN LATERAL (SELECT * FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.id OFFSET 0) p
+LEFT JOIN LATERAL (SELECT * FROM retry_policies r WHERE r.tenant_id = p.tenant_id AND r.project_id = p.project_id OFFSET 0) pr ON true
+LEFT JOIN LATERAL (SELECT * FROM retry_policies r WHERE r.tenant_id = p.tenant_id AND r.project_id = p.tenant_id OFFSET 0) tr ON true`
 
 // The current secret of an endpoint comes first, then the others from the newest.
 const selectSecrets = `
@@ -74,35 +80,22 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {
 	for rows.Next() {
 		var owner uuid.UUID
-		var timeout, base, limit, age *int64
-		var attempts *int
-		var schedule []int64
+		var timeout *int64
+		var own, project, whole postgres.RetryColumns
 		t := &delivery.Target{}
-		if err := rows.Scan(&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout, &attempts, &schedule, &base, &limit, &age); err != nil {
+		columns := []any{&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout}
+		err := rows.Scan(slices.Concat(columns, own.Into(), project.Into(), whole.Into())...)
+		if err != nil {
 			return err
 		}
 		t.Timeout = s.defaults.Timeout
 		if timeout != nil {
 			t.Timeout = time.Duration(*timeout) * time.Millisecond
 		}
-		over := backoff.Policy{Base: millis(base), Cap: millis(limit), MaxAge: millis(age)}
-		if attempts != nil {
-			over.MaxAttempts = *attempts
-		}
-		for _, ms := range schedule {
-			over.Schedule = append(over.Schedule, time.Duration(ms)*time.Millisecond)
-		}
-		t.Retry = s.defaults.Retry.Merge(over)
+		t.Retry = s.defaults.Retry.Merge(whole.Policy()).Merge(project.Policy()).Merge(own.Policy())
 		into[delivery.Ref{Tenant: tenant.ID(owner), ID: t.EndpointID}] = t
 	}
 	return rows.Err()
-}
-
-func millis(ms *int64) time.Duration {
-	if ms == nil {
-		return 0
-	}
-	return time.Duration(*ms) * time.Millisecond
 }
 
 func (s *Store) readSecrets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {

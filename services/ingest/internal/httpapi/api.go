@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
@@ -49,6 +50,8 @@ type AccountStore interface {
 	CreateKey(ctx context.Context, t tenant.ID, k *account.APIKey, hash []byte) error
 	Keys(ctx context.Context, t tenant.ID, cursor *uuid.UUID, limit int) ([]account.APIKey, error)
 	RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) (revoked bool, err error)
+	RetryPolicy(ctx context.Context, t tenant.ID, project *uuid.UUID) (backoff.Policy, error)
+	SetRetryPolicy(ctx context.Context, t tenant.ID, project *uuid.UUID, p backoff.Policy) error
 }
 
 // Handlers holds what the routes work with.
@@ -71,6 +74,7 @@ func (h *Handlers) Register(api *httpapi.API) {
 	h.registerKeys(api)
 	h.registerProjects(api)
 	h.registerTenants(api)
+	h.registerPolicies(api)
 }
 
 type idPath struct {
@@ -80,6 +84,7 @@ type idPath struct {
 const (
 	post   = http.MethodPost
 	get    = http.MethodGet
+	put    = http.MethodPut
 	patch  = http.MethodPatch
 	remove = http.MethodDelete
 )

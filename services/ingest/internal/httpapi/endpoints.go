@@ -26,7 +26,8 @@ type retryView struct {
 	MaxAge      httpapi.Duration   `json:"max_age,omitempty" doc:"No attempt starts later than this after the event was accepted."`
 }
 
-func (r *retryView) policy() (backoff.Policy, error) {
+// policy reads what was sent; field is where it was, with a dot behind, or "".
+func (r *retryView) policy(code, field string) (backoff.Policy, error) {
 	if r == nil {
 		return backoff.Policy{}, nil
 	}
@@ -37,11 +38,11 @@ func (r *retryView) policy() (backoff.Policy, error) {
 	if r.Preset != "" {
 		preset, ok := backoff.Preset(r.Preset)
 		if !ok {
-			return p, fault.Invalid("invalid_endpoint", "retry.preset", "Expected one of "+strings.Join(backoff.Presets(), ", ")+".")
+			return p, fault.Invalid(fault.Code(code), field+"preset", "Expected one of "+strings.Join(backoff.Presets(), ", ")+".")
 		}
 		// What a client reads it may send back.
 		if p.PresetOf() != r.Preset && (len(p.Schedule) > 0 || p.Base != 0 || p.Cap != 0 || p.MaxAttempts != 0) {
-			return p, fault.Invalid("invalid_endpoint", "retry.preset", "Expected a preset without schedule, base, cap and max_attempts, or those without a preset.")
+			return p, fault.Invalid(fault.Code(code), field+"preset", "Expected a preset without schedule, base, cap and max_attempts, or those without a preset.")
 		}
 		p = preset
 	}
@@ -135,7 +136,7 @@ func (h *Handlers) createEndpoint(ctx context.Context, in *createEndpointInput) 
 	if err != nil {
 		return nil, fmt.Errorf("make endpoint id: %w", err)
 	}
-	retry, err := b.Retry.policy()
+	retry, err := b.Retry.policy("invalid_endpoint", "retry.")
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +223,7 @@ func (in *updateEndpointInput) apply(e *endpoint.Endpoint) (err error) {
 	b.Timeout.Apply(&timeout)
 	e.Timeout = time.Duration(timeout)
 	if b.Retry.Set {
-		e.Retry, err = b.Retry.Value.policy()
+		e.Retry, err = b.Retry.Value.policy("invalid_endpoint", "retry.")
 	}
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
@@ -178,15 +177,12 @@ func endpointArgs(t tenant.ID, e *endpoint.Endpoint) pgx.NamedArgs {
 	if types == nil {
 		types = []string{}
 	}
-	var schedule []int64
-	for _, d := range e.Retry.Schedule {
-		schedule = append(schedule, d.Milliseconds())
-	}
-	return pgx.NamedArgs{
+	args := pgx.NamedArgs{
 		"tenant": t.UUID(), "id": e.ID, "project": e.ProjectID, "url": e.URL, "description": e.Description,
-		"event_types": types, "status": e.Status, "timeout_ms": millis(e.Timeout), "max_attempts": positive(e.Retry.MaxAttempts),
-		"schedule_ms": schedule, "base_ms": millis(e.Retry.Base), "cap_ms": millis(e.Retry.Cap), "max_age_ms": millis(e.Retry.MaxAge),
+		"event_types": types, "status": e.Status, "timeout_ms": millis(e.Timeout),
 	}
+	retryArgs(args, e.Retry)
+	return args
 }
 
 // millis and positive store "not set" as null.
@@ -201,18 +197,11 @@ func positive[N int | int64](n N) *N {
 
 func scanEndpoint(row pgx.CollectableRow) (endpoint.Endpoint, error) {
 	var e endpoint.Endpoint
-	var timeout, base, limit, age *int64
-	var attempts *int
-	var schedule []int64
-	err := row.Scan(&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout, &attempts, &schedule, &base, &limit, &age, &e.CreatedAt, &e.UpdatedAt)
-	e.Timeout = duration(timeout)
-	e.Retry = backoff.Policy{Base: duration(base), Cap: duration(limit), MaxAge: duration(age)}
-	if attempts != nil {
-		e.Retry.MaxAttempts = *attempts
-	}
-	for _, ms := range schedule {
-		e.Retry.Schedule = append(e.Retry.Schedule, time.Duration(ms)*time.Millisecond)
-	}
+	var timeout *int64
+	var retry postgres.RetryColumns
+	into := append([]any{&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout}, retry.Into()...)
+	err := row.Scan(append(into, &e.CreatedAt, &e.UpdatedAt)...)
+	e.Timeout, e.Retry = duration(timeout), retry.Policy()
 	return e, err
 }
 
