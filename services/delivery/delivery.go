@@ -50,7 +50,7 @@ type Settings struct {
 	RetryBase     time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
 	RetryCap      time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
 	RetryPreset   string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
-	RetryMaxAge   time.Duration   `env:"RETRY_MAX_AGE" doc:"No attempt starts later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
+	RetryMaxAge   time.Duration   `env:"RETRY_MAX_AGE" doc:"No retry is planned that would start later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
 	RetrySchedule []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
 	Grace         time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
 	Interval      time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
@@ -82,8 +82,8 @@ func (l Limits) Validate() []error {
 	if l.HeaderBytes < 1024 || l.HeaderBytes > 16<<20 {
 		problems = append(problems, config.Invalid("MAX_RESPONSE_HEADER_BYTES", "expected 1024 to 16777216, got %d", l.HeaderBytes))
 	}
-	if l.BodyBytes < webhook.ExcerptBytes || l.BodyBytes > 1<<30 {
-		problems = append(problems, config.Invalid("MAX_RESPONSE_BODY_BYTES", "expected %d to %d, got %d", webhook.ExcerptBytes, 1<<30, l.BodyBytes))
+	if l.BodyBytes <= webhook.ExcerptBytes || l.BodyBytes > 1<<30 {
+		problems = append(problems, config.Invalid("MAX_RESPONSE_BODY_BYTES", "expected %d to %d, got %d", webhook.ExcerptBytes+1, 1<<30, l.BodyBytes))
 	}
 	return problems
 }

@@ -64,7 +64,12 @@ func TestWhatAnEndpointDidIsClassified(t *testing.T) {
 			j := within(short, job("http://"+raw(t, answerAndStay("HTTP/1.1 100 Continue\r\n\r\n"))))
 			j.Payload = make([]byte, 64<<20)
 			return j
-		}, Config{}, delivery.ClassHeaderTimeout, 0},
+		}, Config{}, delivery.ClassSendTimeout, 0},
+		"nonsense before it took all": {func(t *testing.T) *delivery.Job {
+			j := job("http://" + raw(t, answerAndStay("SSH-2.0-OpenSSH\r\n\r\n")))
+			j.Payload = make([]byte, 64<<20)
+			return j
+		}, Config{}, delivery.ClassProtocol, 0},
 		"HTTP/0.9": {func(t *testing.T) *delivery.Job {
 			return job("http://" + raw(t, answer("hello, this is the answer\r\n")))
 		}, Config{}, delivery.ClassProtocol, 0},

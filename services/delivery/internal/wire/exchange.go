@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -121,10 +122,11 @@ func (x *exchange) sendBeside() error {
 		}
 	}
 	_ = x.conn.SetDeadline(past())
-	if sent := <-done; sent != nil && isGone(sent) {
+	sent := <-done
+	x.reusable = false
+	if sent != nil && (isGone(sent) || errors.Is(err, os.ErrDeadlineExceeded)) { // not what was cut because the answer is no good
 		return x.unlessAnswered(sent, err)
 	}
-	x.reusable = false
 	return err
 }
 

@@ -23,7 +23,7 @@ type retryView struct {
 	Base        httpapi.Duration   `json:"base,omitempty" doc:"The wait after n failures is 2^n times this."`
 	Cap         httpapi.Duration   `json:"cap,omitempty" doc:"The longest wait."`
 	MaxAttempts int                `json:"max_attempts,omitempty" minimum:"1" maximum:"100" doc:"Attempts in total."`
-	MaxAge      httpapi.Duration   `json:"max_age,omitempty" doc:"No attempt starts later than this after the event was accepted."`
+	MaxAge      httpapi.Duration   `json:"max_age,omitempty" doc:"No retry is planned that would start later than this after the event was accepted."`
 }
 
 // policy reads what was sent; field is where it was, with a dot behind, or "".
