@@ -55,6 +55,7 @@ PUBLIC: schema public: USAGE
 beaconpost_api: api_keys: INSERT, SELECT, UPDATE (revoked_at)
 beaconpost_api: deliveries: SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
 beaconpost_api: delivery_attempts: SELECT
+beaconpost_api: endpoint_health: INSERT, SELECT, UPDATE
 beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
@@ -66,13 +67,15 @@ beaconpost_api: webhook_events: SELECT
 beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_delivery: deliveries: SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
 beaconpost_delivery: delivery_attempts: INSERT
+beaconpost_delivery: endpoint_health: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_secrets: SELECT
-beaconpost_delivery: endpoints: SELECT, UPDATE (version)
+beaconpost_delivery: endpoints: SELECT, UPDATE (breaker, disabled_at, disabled_reason, status, version)
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE
 beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
+beaconpost_delivery: tenants: SELECT (id, routing_version), UPDATE (routing_version)
 beaconpost_delivery: webhook_events: SELECT
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)

@@ -143,6 +143,7 @@ api_keys monitor_lookup beaconpost_monitor SELECT
 deliveries delivery_read beaconpost_delivery SELECT
 deliveries delivery_update beaconpost_delivery UPDATE
 delivery_attempts delivery_record beaconpost_delivery INSERT
+endpoint_health delivery_keep beaconpost_delivery ALL
 endpoint_secrets delivery_read beaconpost_delivery SELECT
 endpoint_secrets ingest_reseal beaconpost_ingest ALL
 endpoints delivery_lock beaconpost_delivery UPDATE
@@ -150,6 +151,8 @@ endpoints delivery_read beaconpost_delivery SELECT
 idempotency_keys ingest_expire beaconpost_ingest DELETE
 idempotency_keys ingest_read beaconpost_ingest SELECT
 retry_policies delivery_read beaconpost_delivery SELECT
+tenants delivery_read beaconpost_delivery SELECT
+tenants delivery_route beaconpost_delivery UPDATE
 tenants ingest_operate beaconpost_ingest ALL
 webhook_events delivery_read beaconpost_delivery SELECT
 `

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	publishWindow  = 4096             // messages without an answer yet
-	publishQueue   = 16384            // retries that wait for the window, and announcements
-	publishDue     = 1 << 18          // deliveries of those announcements: some 20 MB
-	publishTimeout = 10 * time.Second // without an answer by then: failed
+	publishWindow  = 4096            // messages without an answer yet
+	publishQueue   = 16384           // retries that wait for the window, and announcements
+	publishDue     = 1 << 18         // deliveries of those announcements: some 20 MB
+	publishTimeout = 4 * time.Second // without an answer by then: failed; less than a stop waits
 	stallWait      = time.Second
 )
 

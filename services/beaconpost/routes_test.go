@@ -166,6 +166,11 @@ func newWalk(t *testing.T) *walk {
 	w.event = accepted.ID
 	w.await("an attempt failed", func() bool { return deliveryOf(w.a, w.event).Attempts == 1 })
 	w.delivery = deliveryOf(w.a, w.event).ID
+	w.await("the failure was noted", func() bool {
+		var endpoint struct{ Health struct{ Failures int } }
+		w.a.Do(http.MethodGet, "/v1/endpoints/"+w.endpoint, nil).Want(200, &endpoint)
+		return endpoint.Health.Failures == 1
+	})
 	return w
 }
 
@@ -204,6 +209,7 @@ func (w *walk) robberies() map[string]foreign {
 		"get-endpoint path.id":                {id: w.endpoint, want: 404},
 		"update-endpoint path.id":             {id: w.endpoint, want: 404, body: map[string]any{"status": "disabled"}},
 		"update-endpoint body.project_id":     {id: w.project, want: 422, own: w.ownID},
+		"recover-endpoint path.id":            {id: w.endpoint, want: 404, body: map[string]any{"since": "2026-11-24T00:00:00Z"}},
 		"delete-endpoint path.id":             {id: w.endpoint, want: 404},
 		"reveal-secret path.id":               {id: w.endpoint, want: 404},
 		"rotate-secret path.id":               {id: w.endpoint, want: 404, body: map[string]any{"overlap": "0s"}},

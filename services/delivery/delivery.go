@@ -23,6 +23,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 	deliveryhttp "github.com/beaconpost/beaconpost/services/delivery/internal/httpapi"
 	deliverypg "github.com/beaconpost/beaconpost/services/delivery/internal/postgres"
 	deliverystream "github.com/beaconpost/beaconpost/services/delivery/internal/stream"
@@ -55,6 +56,9 @@ type Settings struct {
 	Grace         time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
 	Interval      time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
 	Rate          int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
+	Breaker       Breaker         `envPrefix:"BREAKER_"`
+	DisableAfter  time.Duration   `env:"DISABLE_AFTER" envDefault:"120h" doc:"An endpoint whose every attempt failed for so long is disabled; 0: never."`
+	DrainRate     int             `env:"DRAIN_RATE_MAX" envDefault:"1000" doc:"Parked deliveries of an endpoint that are let go per second; more only while more comes in."`
 	Retention     time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
 }
 
@@ -88,6 +92,29 @@ func (l Limits) Validate() []error {
 	return problems
 }
 
+// Breaker is when deliveries of an endpoint are parked.
+type Breaker struct {
+	Failures   int           `env:"FAILURES" envDefault:"5" doc:"An endpoint that failed so many times without a success is left alone: its deliveries are parked and one at a time is tried."`
+	After      time.Duration `env:"AFTER" envDefault:"10s" doc:"Provided that it has been failing for so long."`
+	ProbeFirst time.Duration `env:"PROBE_FIRST" envDefault:"5s" doc:"Wait before the first of these trials; each next wait is twice as long."`
+	ProbeMost  time.Duration `env:"PROBE_MOST" envDefault:"10m" doc:"The longest wait."`
+}
+
+// Validate implements config.Validator.
+func (b Breaker) Validate() []error {
+	var problems []error
+	if b.Failures < 1 {
+		problems = append(problems, config.Invalid("FAILURES", "expected at least 1, got %d", b.Failures))
+	}
+	if b.After < 0 {
+		problems = append(problems, config.Invalid("AFTER", "expected 0 or more, got %s", b.After))
+	}
+	if b.ProbeFirst <= 0 || b.ProbeMost < b.ProbeFirst {
+		problems = append(problems, config.Invalid("PROBE_FIRST", "expected more than 0 and at most PROBE_MOST, got %s and %s", b.ProbeFirst, b.ProbeMost))
+	}
+	return problems
+}
+
 // Validate implements config.Validator.
 func (s Settings) Validate() []error {
 	var problems []error
@@ -105,6 +132,12 @@ func (s Settings) Validate() []error {
 	}
 	if s.Retention != 0 && s.Retention < 24*time.Hour {
 		problems = append(problems, config.Invalid("RETENTION", "expected 0 or at least 24h, got %s", s.Retention))
+	}
+	if s.DisableAfter < 0 || s.DisableAfter > 0 && s.DisableAfter < time.Minute {
+		problems = append(problems, config.Invalid("DISABLE_AFTER", "expected 0 (never) or at least 1m, got %s", s.DisableAfter))
+	}
+	if s.DrainRate < drainFirst {
+		problems = append(problems, config.Invalid("DRAIN_RATE_MAX", "expected at least %d, got %d", drainFirst, s.DrainRate))
 	}
 	if _, ok := backoff.Preset(s.RetryPreset); !ok && s.RetryPreset != "" {
 		problems = append(problems, config.Invalid("RETRY_PRESET", "expected one of %s, got %q", strings.Join(backoff.Presets(), ", "), s.RetryPreset))
@@ -158,7 +191,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	obs := newObserver(tel.Registry, tel.Log)
-	if err := startEngine(platform, cfg, store, scheduler, obs); err != nil {
+	engine, err := startEngine(platform, cfg, store, scheduler, obs)
+	if err != nil {
 		return nil, err
 	}
 	startBackground(platform, cfg, store, scheduler, obs)
@@ -166,7 +200,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	api := httpapi.New(httpapi.Config{
 		Service: "delivery", Title: "Beaconpost delivery", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
 	})
-	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB), Broker: scheduler}
+	handlers := &deliveryhttp.Handlers{Store: deliverypg.NewDeliveries(platform.DB, cfg.Delivery.Timeout), Broker: scheduler, Engine: engine}
 	handlers.Register(api)
 	s := &Service{service.Hosted{Platform: platform}}
 	if s.API, err = api.Handler(); err != nil {
@@ -175,7 +209,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	return s, nil
 }
 
-func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) error {
+func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) (*delivery.Engine, error) {
 	sender := webhook.NewSender(webhook.Config{
 		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Control, Tracer: platform.Telemetry.Tracer,
 		RetryAfterMax: cfg.Delivery.RetryAfterMax,
@@ -185,11 +219,16 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 		},
 	})
 	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
-	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, store, sender, scheduler, obs)
+	tally := health.NewTally()
+	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, delivery.Ports{
+		Store: store, Sender: sender, Scheduler: scheduler, Watcher: tally, Observer: obs,
+	})
 	platform.Push("engine", cfg.ShutdownGrace, engine.Stop)
+	keeper := health.NewKeeper(cfg.Delivery.rules(), store, tally, engine, obs)
+	platform.Push("health keeper", 5*time.Second, keeper.Stop)
 	consumer, err := deliverystream.NewConsumer(platform.NATS, cfg.StreamReplicas, engine.Submit, platform.Telemetry.Log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	platform.Push("consumer", 5*time.Second, consumer.Stop)
 	platform.Telemetry.Registry.MustRegister(
@@ -205,7 +244,19 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 			return 0
 		}),
 	)
-	return nil
+	return engine, nil
+}
+
+const (
+	drainFirst = 10 // deliveries per second
+	reopen     = 3  // failures that end a drain
+)
+
+func (s Settings) rules() health.Rules {
+	return health.Rules{
+		Failures: s.Breaker.Failures, After: s.Breaker.After, ProbeFirst: s.Breaker.ProbeFirst, ProbeMost: s.Breaker.ProbeMost,
+		Reopen: reopen, DrainFirst: drainFirst, DrainMost: s.DrainRate, DisableAfter: s.DisableAfter,
+	}
 }
 
 func startBackground(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) {

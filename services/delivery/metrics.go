@@ -10,6 +10,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 )
 
 // observer counts and logs what the engine does.
@@ -22,6 +23,10 @@ type observer struct {
 	discarded   prometheus.Counter
 	republished prometheus.Counter
 	trouble     *prometheus.CounterVec
+	breaker     *prometheus.CounterVec
+	disabled    *prometheus.CounterVec
+	probes      prometheus.Counter
+	drained     prometheus.Counter
 	unaccounted prometheus.Gauge
 	oldest      prometheus.Gauge
 	ahead       prometheus.Gauge
@@ -50,6 +55,16 @@ func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
 		unaccounted: f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted", Help: "Pending deliveries overdue by more than the grace, in the whole database, counted up to 100000. It returns to 0."}),
 		oldest:      f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted_oldest_age_seconds", Help: "For how long the oldest unaccounted delivery has been due; 0 if there is none."}),
 		ahead:       f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_partitions_ahead_days", Help: "Days after today for which partitions exist; -1: not even today."}),
+	}
+	o.breaker = f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_endpoint_breaker_transitions_total", Help: "Breakers of endpoints that changed their state, by the new one."}, []string{"state"})
+	o.disabled = f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_endpoints_disabled_total", Help: "Endpoints that were disabled, by reason: gone (410) or disabled (uninterrupted failure)."}, []string{"reason"})
+	o.probes = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_endpoint_probes_total", Help: "Parked deliveries that were let through to see whether an endpoint has recovered."})
+	o.drained = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_drained_total", Help: "Parked deliveries that were let go after an endpoint recovered or was enabled."})
+	for _, state := range []health.State{health.Open, health.Draining, health.Closed} {
+		o.breaker.WithLabelValues(string(state))
+	}
+	for _, reason := range []health.Reason{health.ByGone, health.ByDisabling} {
+		o.disabled.WithLabelValues(string(reason))
 	}
 	for _, outcome := range []string{"delivered", "exhausted", "retry"} {
 		o.deliveries.WithLabelValues(outcome)
@@ -93,6 +108,33 @@ func (o *observer) Trouble(doing string, err error) {
 	o.trouble.WithLabelValues(doing).Inc()
 	o.log.Error().Err(err).Str("doing", doing).Msg("engine trouble")
 }
+
+var _ health.Observer = (*observer)(nil)
+
+// Moved implements health.Observer: one line for each change of a breaker.
+func (o *observer) Moved(key health.Key, taken health.Taken) {
+	step := &taken.Step
+	if step.Probe {
+		o.probes.Inc()
+	}
+	if step.Disable {
+		o.disabled.WithLabelValues(string(step.Reason)).Inc()
+	}
+	if step.State == taken.Before || step.State == health.Failing {
+		return
+	}
+	o.breaker.WithLabelValues(string(step.State)).Inc()
+	event := o.log.Warn()
+	if step.State != health.Open {
+		event = o.log.Info()
+	}
+	event.Str("tenant_id", key.Tenant.String()).Str("endpoint_id", key.Endpoint.String()).Str("from", string(taken.Before)).Str("to", string(step.State)).
+		Str("reason", string(step.Reason)).Int("failures", step.Failures).Int("last_status", step.LastStatus).Str("last_error_class", step.LastClass).Bool("disabled", step.Disable).
+		Msg("breaker of an endpoint")
+}
+
+// Drained implements health.Observer.
+func (o *observer) Drained(deliveries int) { o.drained.Add(float64(deliveries)) }
 
 func outcome(f delivery.Finished) string {
 	if f.Outcome.Status == delivery.Pending {

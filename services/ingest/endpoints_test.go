@@ -81,10 +81,82 @@ func TestDisablingParksAndEnablingResumes(t *testing.T) {
 	_, c := b.tenant("acme")
 	e := b.endpoint(c, map[string]any{})
 	b.event(c, `{"event_type":"x","payload":1}`)
-	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"disabled"}`).Want(200, nil)
-	require.Equal(t, []string{"pending infinity"}, b.query(`SELECT status || ' ' || next_attempt_at FROM deliveries`))
-	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"enabled"}`).Want(200, nil)
-	require.Equal(t, []string{"true"}, b.query(`SELECT (next_attempt_at < now())::text FROM deliveries`))
+	type view struct {
+		Status         string
+		DisabledReason string `json:"disabled_reason"`
+		DisabledAt     string `json:"disabled_at"`
+		Health         struct {
+			Breaker          string
+			Reason           string
+			ParkedDeliveries int `json:"parked_deliveries"`
+		}
+	}
+	var got view
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"disabled"}`).Want(200, &got)
+	require.Equal(t, "disabled requested closed", strings.Join([]string{got.Status, got.DisabledReason, got.Health.Breaker}, " "))
+	require.NotEmpty(t, got.DisabledAt)
+	// What is accepted meanwhile is kept, for whoever names the endpoint too.
+	b.event(c, `{"event_type":"x","payload":2}`)
+	b.event(c, `{"event_type":"x","payload":3,"endpoint_id":"`+e.ID+`"}`)
+	require.Equal(t, []string{"2"}, b.query(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity'`))
+	got = view{}
+	c.Do("GET", "/v1/endpoints/"+e.ID, nil).Want(200, &got)
+	require.Equal(t, 2, got.Health.ParkedDeliveries)
+
+	got = view{}
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"enabled"}`).Want(200, &got)
+	require.Equal(t, view{Status: "enabled", Health: got.Health}, got)
+	require.Equal(t, "draining enabled", got.Health.Breaker+" "+got.Health.Reason)
+	require.Equal(t, []string{"draining enabled"}, b.query(`SELECT state || ' ' || reason FROM endpoint_health`))
+	// New events line up behind those that wait.
+	b.event(c, `{"event_type":"x","payload":4}`)
+	require.Equal(t, []string{"3"}, b.query(`SELECT count(*)::text FROM deliveries WHERE next_attempt_at = 'infinity'`))
+}
+
+func TestRecover(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	e := b.endpoint(c, map[string]any{})
+	path := "/v1/endpoints/" + e.ID + "/recover"
+	b.event(c, `{"event_type":"x","payload":1}`)
+	b.event(c, `{"event_type":"x","payload":2}`)
+	b.query(`UPDATE deliveries SET status = 'exhausted', completed_at = now() RETURNING id::text`)
+	time.Sleep(2 * time.Millisecond) // the range ends with a millisecond
+	var got struct {
+		Deliveries int
+		Endpoint   struct {
+			Health struct {
+				Breaker    string
+				Reason     string
+				Recovering bool
+			}
+		}
+	}
+	c.Do("POST", path, map[string]any{"since": time.Now().Add(-time.Hour)}).Want(202, &got)
+	require.Equal(t, 2, got.Deliveries)
+	require.Equal(t, "draining recover", got.Endpoint.Health.Breaker+" "+got.Endpoint.Health.Reason)
+	require.True(t, got.Endpoint.Health.Recovering)
+
+	// An open breaker is not closed by it; a later request does not narrow an earlier one.
+	from := b.query(`UPDATE endpoint_health SET state = 'open', reason = 'failures' RETURNING recover_from::text`)
+	b.query(`UPDATE endpoints SET breaker = 'open' RETURNING id::text`)
+	c.Do("POST", path, map[string]any{"since": time.Now()}).Want(202, &got)
+	require.Equal(t, 0, got.Deliveries)
+	require.Equal(t, "open failures", got.Endpoint.Health.Breaker+" "+got.Endpoint.Health.Reason)
+	require.Equal(t, from, b.query(`SELECT recover_from::text FROM endpoint_health`))
+
+	// Asked for a disabled endpoint it waits until that is enabled.
+	other := b.endpoint(c, map[string]any{"status": "disabled"})
+	c.Do("POST", "/v1/endpoints/"+other.ID+"/recover", map[string]any{"since": time.Now()}).Want(202, &got)
+	require.Equal(t, "closed", got.Endpoint.Health.Breaker)
+
+	c.Do("POST", path, map[string]any{"since": time.Now().Add(time.Hour)}).WantProblem(422, "invalid_recovery", "since")
+	c.Do("POST", path, `{}`).WantProblem(422, "invalid_request", "since")
+	c.Do("POST", path, `{"since":"yesterday"}`).WantProblem(422, "invalid_request", "since")
+	c.Do("POST", "/v1/endpoints/"+uuid.NewString()+"/recover", map[string]any{"since": time.Now()}).WantProblem(404, "endpoint_not_found", "")
+	_, foreign := b.tenant("other")
+	foreign.Do("POST", path, map[string]any{"since": time.Now()}).WantProblem(404, "endpoint_not_found", "")
 }
 
 func TestBadEndpoints(t *testing.T) {

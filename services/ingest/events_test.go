@@ -32,7 +32,6 @@ func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
 	b := setup(t, "BEACONPOST_MAX_PAYLOAD=1KiB")
 	_, c := b.tenant("acme")
 	other, foreign := b.tenant("other")
-	disabled := b.endpoint(c, map[string]any{"status": "disabled"})
 	theirs := b.endpoint(foreign, map[string]any{})
 	big := `"` + strings.Repeat("x", 1023) + `"`
 	for name, tt := range map[string]struct {
@@ -57,7 +56,6 @@ func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
 		"not a UUID":        {`{"event_type":"a","payload":{},"endpoint_id":"abc"}`, "wrong_type", "endpoint_id", 422, nil},
 		"unknown endpoint":  {`{"event_type":"a","payload":{},"endpoint_id":"` + uuid.NewString() + `"}`, "unknown_endpoint", "endpoint_id", 422, nil},
 		"foreign endpoint":  {`{"event_type":"a","payload":{},"endpoint_id":"` + theirs.ID + `"}`, "unknown_endpoint", "endpoint_id", 422, nil},
-		"disabled endpoint": {`{"event_type":"a","payload":{},"endpoint_id":"` + disabled.ID + `"}`, "endpoint_disabled", "endpoint_id", 409, nil},
 		"unknown project":   {`{"event_type":"a","payload":{},"project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id", 422, nil},
 		"foreign tenant":    {`{"event_type":"a","payload":{},"tenant_id":"` + other.String() + `"}`, "tenant_mismatch", "tenant_id", 403, nil},
 		"payload too large": {`{"event_type":"a","payload":` + big + `}`, "payload_too_large", "payload", 413, nil},
@@ -98,7 +96,7 @@ func TestFanOut(t *testing.T) {
 	exact := b.endpoint(c, map[string]any{"event_types": []string{"order.paid", "user.created"}})
 	prefix := b.endpoint(c, map[string]any{"event_types": []string{"order.*"}})
 	inProject := b.endpoint(c, map[string]any{"project_id": project.ID})
-	disabled := b.endpoint(c, map[string]any{"status": "disabled"})
+	disabled := b.endpoint(c, map[string]any{"status": "disabled", "event_types": []string{"parked", "x.new"}})
 	_, foreign := b.tenant("other")
 	b.endpoint(foreign, map[string]any{})
 
@@ -112,6 +110,7 @@ func TestFanOut(t *testing.T) {
 		{"prefix is not its own child", map[string]any{"event_type": "order"}, []endpointView{all}},
 		{"similar name", map[string]any{"event_type": "orders.paid"}, []endpointView{all}},
 		{"of a project", map[string]any{"event_type": "x", "project_id": project.ID}, []endpointView{all, inProject}},
+		{"disabled: kept", map[string]any{"event_type": "parked"}, []endpointView{all, disabled}},
 		{"named, past its filter", map[string]any{"event_type": "x", "endpoint_id": exact.ID}, []endpointView{exact}},
 	} {
 		tt.event["payload"] = map[string]any{}
@@ -123,7 +122,7 @@ func TestFanOut(t *testing.T) {
 		require.ElementsMatch(t, want, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), tt.name)
 	}
 	// A change is seen by the very next event, from whichever process it comes.
-	c.Do("PATCH", "/v1/endpoints/"+disabled.ID, `{"status":"enabled"}`).Want(200, nil)
+	c.Do("PATCH", "/v1/endpoints/"+disabled.ID, `{"status":"enabled","event_types":[]}`).Want(200, nil)
 	c.Do("PATCH", "/v1/endpoints/"+all.ID, `{"event_types":["nothing.else"]}`).Want(200, nil)
 	id := b.event(c, `{"event_type":"x","payload":1}`)
 	require.Equal(t, []string{disabled.ID}, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id))

@@ -15,7 +15,8 @@ type Row struct {
 	Attempts      int
 	NextAttemptAt time.Time
 	Parked        bool
-	Claimed       bool          // a claim is running
+	Claimed       bool // a claim is running
+	ClaimedUntil  time.Time
 	Age           time.Duration // since NextAttemptAt, by the database's clock; negative: not due yet
 }
 
@@ -27,22 +28,25 @@ const (
 	Stale  Admission = iota // out of date: forget it
 	Start                   // make the attempt
 	Claim                   // make the attempt if the claim succeeds
-	Park                    // the endpoint is disabled: park the delivery
+	Park                    // the endpoint is disabled, or its breaker open: park the delivery
 	Cancel                  // the endpoint is deleted: cancel the delivery
 )
 
 // Admit decides by the rules of docs/architecture.md, "Which message may start an attempt". redelivered says that the broker handed
 // the message out before; fresh is how long after its due time a message has no twin.
 func Admit(r Request, redelivered bool, row Row, target *Target, fresh time.Duration) Admission {
+	held := row.Claimed && !r.Held.IsZero() && row.ClaimedUntil.Equal(r.Held)
 	switch {
-	case row.Status != Pending || row.Attempts != r.Attempt-1 || row.Parked || row.Claimed:
+	case row.Status != Pending || row.Attempts != r.Attempt-1 || row.Parked || row.Claimed && !held:
 		return Stale
 	case target.Deleted:
 		return Cancel
-	case target.Disabled:
+	case target.Disabled || target.Open && !held:
 		return Park
 	case target.Unsignable:
 		return Stale // the row stays due: the reconciler asks again
+	case held:
+		return Start
 	case !r.MustClaim && !redelivered && row.NextAttemptAt.Equal(r.Due) && row.Age+target.Timeout+freshMargin < fresh:
 		return Start
 	}

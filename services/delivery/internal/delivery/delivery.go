@@ -54,6 +54,9 @@ type Request struct {
 	Due         time.Time
 	MustClaim   bool
 	Traceparent string
+
+	// Held is the end of a claim that whoever asks has made for this attempt: it is made whatever the endpoint's breaker says. It is in no message.
+	Held time.Time
 }
 
 // Target is where and how a delivery is sent. It is read-only once made.
@@ -65,6 +68,7 @@ type Target struct {
 	Timeout    time.Duration // of one attempt, body included
 	Retry      backoff.Policy
 	Disabled   bool
+	Open       bool // the breaker: deliveries are parked
 	Deleted    bool
 	Unsignable bool // a secret could not be opened: our fault, so nothing is attempted and nothing counted
 }

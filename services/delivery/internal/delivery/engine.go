@@ -52,6 +52,20 @@ type Sender interface {
 	Send(ctx context.Context, job *Job) *Attempt
 }
 
+// Watcher is told of every result that was committed. It does not wait.
+type Watcher interface {
+	Recorded(f Finished)
+}
+
+// Ports are what an engine works with. Every field must be set.
+type Ports struct {
+	Store     Store
+	Sender    Sender
+	Scheduler Scheduler
+	Watcher   Watcher
+	Observer  Observer
+}
+
 // Scheduler plans the next attempt at the broker, without waiting. What it loses the reconciler finds.
 type Scheduler interface {
 	Schedule(r Request)
@@ -93,6 +107,7 @@ type Engine struct {
 	store     Store
 	sender    Sender
 	scheduler Scheduler
+	watcher   Watcher
 	observer  Observer
 
 	inbox    chan *group
@@ -122,9 +137,9 @@ type work struct {
 }
 
 // NewEngine starts an engine. Stop it.
-func NewEngine(cfg Config, store Store, sender Sender, scheduler Scheduler, observer Observer) *Engine {
+func NewEngine(cfg Config, ports Ports) *Engine {
 	e := &Engine{
-		store: store, sender: sender, scheduler: scheduler, observer: observer,
+		store: ports.Store, sender: ports.Sender, scheduler: ports.Scheduler, watcher: ports.Watcher, observer: ports.Observer,
 		inbox:  make(chan *group, inboxGroups), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
 		active: map[Ref]*work{},

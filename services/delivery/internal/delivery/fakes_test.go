@@ -58,7 +58,7 @@ func newWorld(t *testing.T, slots int, prepare func(w *world)) *world {
 	if prepare != nil {
 		prepare(w)
 	}
-	w.engine = delivery.NewEngine(delivery.Config{Slots: slots}, w, w, w, w)
+	w.engine = delivery.NewEngine(delivery.Config{Slots: slots}, delivery.Ports{Store: w, Sender: w, Scheduler: w, Watcher: w, Observer: w})
 	return w
 }
 
@@ -307,3 +307,5 @@ func states(tickets []*ticket) map[string]int {
 	}
 	return by
 }
+
+func (w *world) Recorded(delivery.Finished) {}

@@ -59,6 +59,7 @@ func (e *Engine) recordBare(ctx context.Context, w *work) {
 }
 
 func (e *Engine) settle(w *work, changed bool) {
+	e.watcher.Recorded(w.Finished)
 	if changed {
 		e.observer.Settled(w.Finished)
 	}

@@ -20,20 +20,25 @@ import (
 type Store interface {
 	List(ctx context.Context, t tenant.ID, query delivery.Query) ([]delivery.Delivery, error)
 	Delivery(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, []delivery.Attempt, error)
-	Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, publish *delivery.Request, err error)
+	Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, attempt *delivery.Request, err error)
 	Cancel(ctx context.Context, t tenant.ID, id uuid.UUID) (delivery.Delivery, error)
 }
 
 // Broker is told about changes by hand. What it loses does no harm: the reconciler finds what is due, and what is out of date starts nothing.
 type Broker interface {
-	Publish(requests ...delivery.Request)         // makes a request due, without waiting
 	Forget(ctx context.Context, ref delivery.Ref) // drops a planned retry
+}
+
+// Engine makes attempts.
+type Engine interface {
+	Submit(ctx context.Context, tickets []delivery.Ticket)
 }
 
 // Handlers holds what the routes work with.
 type Handlers struct {
 	Store  Store
 	Broker Broker
+	Engine Engine
 }
 
 // DeliveryView is a delivery without its attempts. It is exported so that the framework describes what embeds it.
@@ -164,13 +169,13 @@ func (h *Handlers) get(ctx context.Context, in *idPath) (*detailOutput, error) {
 
 func (h *Handlers) retry(ctx context.Context, in *idPath) (*deliveryOutput, error) {
 	t := httpapi.Tenant(ctx)
-	d, publish, err := h.Store.Retry(ctx, t, in.ID)
+	d, attempt, err := h.Store.Retry(ctx, t, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	if publish != nil {
-		h.Broker.Forget(ctx, publish.Ref)
-		h.Broker.Publish(*publish)
+	if attempt != nil {
+		h.Broker.Forget(ctx, attempt.Ref)
+		h.Engine.Submit(ctx, []delivery.Ticket{delivery.Held(*attempt, nil)})
 	}
 	return &deliveryOutput{viewDelivery(d)}, nil
 }

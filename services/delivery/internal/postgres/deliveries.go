@@ -17,10 +17,15 @@ import (
 )
 
 // Deliveries answers what tenants ask about their deliveries. It is safe for concurrent use.
-type Deliveries struct{ db *postgres.DB }
+type Deliveries struct {
+	db      *postgres.DB
+	timeout time.Duration
+}
 
-// NewDeliveries makes the reader.
-func NewDeliveries(db *postgres.DB) *Deliveries { return &Deliveries{db: db} }
+// NewDeliveries makes the reader. timeout is that of attempts at endpoints that have none of their own.
+func NewDeliveries(db *postgres.DB, timeout time.Duration) *Deliveries {
+	return &Deliveries{db: db, timeout: timeout}
+}
 
 const deliveryColumns = `d.id, d.event_id, d.endpoint_id, e.event_type, d.status, d.attempts, d.next_attempt_at, d.completed_at,
     coalesce(d.last_status, 0), coalesce(d.last_error, ''), coalesce(d.cancel_reason, '')`
@@ -154,22 +159,24 @@ func scanAttempt(row pgx.CollectableRow) (delivery.Attempt, error) {
 const (
 	lockDelivery = `
 SELECT d.status, d.attempts, isfinite(d.next_attempt_at), d.next_attempt_at <= now(), coalesce(d.claimed_until > now(), false), coalesce(d.traceparent, ''),
-    p.status = 'disabled', p.deleted_at IS NOT NULL
+    p.status = 'disabled', p.deleted_at IS NOT NULL, coalesce(p.timeout_ms, $3)
 FROM deliveries d JOIN endpoints p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
 WHERE d.tenant_id = $1 AND d.id = $2 FOR UPDATE OF d FOR SHARE OF p`
 	makeDue = `
-UPDATE deliveries SET status = 'pending', next_attempt_at = now(), completed_at = NULL, cancel_reason = NULL
-WHERE tenant_id = $1 AND id = $2 RETURNING next_attempt_at`
+UPDATE deliveries SET status = 'pending', next_attempt_at = now(), claimed_until = now() + $3::bigint * interval '1 millisecond', completed_at = NULL, cancel_reason = NULL
+WHERE tenant_id = $1 AND id = $2 RETURNING next_attempt_at, claimed_until`
 )
 
-// Retry makes a delivery of t due now. published is the request to publish; it is nil when the delivery was due already.
-func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, publish *delivery.Request, err error) {
+// Retry makes a delivery of t due now and claims it for the attempt, which is asked for by what it returns beside it: nil when the delivery was due already.
+func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d delivery.Delivery, attempt *delivery.Request, err error) {
 	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
-		publish = nil
+		attempt = nil
 		var state delivery.RetryState
 		r := delivery.Request{Ref: delivery.Ref{Tenant: t, ID: id}, MustClaim: true}
 		var attempts int
-		err := q.QueryRow(ctx, lockDelivery, t.UUID(), id).Scan(&state.Status, &attempts, &state.Planned, &state.Due, &state.Claimed, &r.Traceparent, &state.Disabled, &state.Deleted)
+		var timeout int64
+		err := q.QueryRow(ctx, lockDelivery, t.UUID(), id, s.timeout.Milliseconds()).Scan(
+			&state.Status, &attempts, &state.Planned, &state.Due, &state.Claimed, &r.Traceparent, &state.Disabled, &state.Deleted, &timeout)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("delivery_not_found", "There is no delivery with this id.")
 		}
@@ -181,16 +188,17 @@ func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d de
 			return err
 		}
 		if again {
-			if err := q.QueryRow(ctx, makeDue, t.UUID(), id).Scan(&r.Due); err != nil {
+			claim := delivery.ClaimFor(&delivery.Target{Timeout: time.Duration(timeout) * time.Millisecond})
+			if err := q.QueryRow(ctx, makeDue, t.UUID(), id, claim.Milliseconds()).Scan(&r.Due, &r.Held); err != nil {
 				return err
 			}
 			r.Attempt = attempts + 1
-			publish = &r
+			attempt = &r
 		}
 		d, err = getDelivery(ctx, q, t, id)
 		return err
 	})
-	return d, publish, err
+	return d, attempt, err
 }
 
 // An attempt that runs without a claim may be under way if the delivery is due: the claim keeps a retry by hand from running beside it.

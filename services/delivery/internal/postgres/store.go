@@ -58,7 +58,7 @@ func (s *Store) Temporary(err error) bool { return postgres.IsUnavailable(err) }
 // One look-up for many messages. An event or endpoint that does not exist leaves its delivery out, as if it did not exist. OFFSET 0 keeps the
 // order: each delivery by its key, then its event and endpoint by theirs. Left alone, the planner joins by tenant_id, which a tenant's millions share.
 const selectDue = `
-SELECT m.n, d.status, d.attempts, d.next_attempt_at, d.next_attempt_at = 'infinity', coalesce(d.claimed_until > now(), false),
+SELECT m.n, d.status, d.attempts, d.next_attempt_at, d.next_attempt_at = 'infinity', coalesce(d.claimed_until > now(), false), coalesce(d.claimed_until, '-infinity'),
     CASE WHEN isfinite(d.next_attempt_at) THEN extract(epoch FROM now() - d.next_attempt_at)::float8 ELSE 0 END,
     coalesce(d.traceparent, ''), d.event_id, e.event_type, e.payload, d.endpoint_id, p.version
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS m (tenant_id, id, n)
@@ -107,14 +107,14 @@ func scanDue(rows pgx.Rows, in []delivery.Incoming, found []*due) error {
 	for rows.Next() {
 		var n int64
 		var age float64
-		var next pgtype.Timestamptz
+		var next, claimed pgtype.Timestamptz
 		d := &due{job: &delivery.Job{}}
-		if err := rows.Scan(&n, &d.row.Status, &d.row.Attempts, &next, &d.row.Parked, &d.row.Claimed, &age,
+		if err := rows.Scan(&n, &d.row.Status, &d.row.Attempts, &next, &d.row.Parked, &d.row.Claimed, &claimed, &age,
 			&d.job.Traceparent, &d.job.EventID, &d.job.EventType, &d.job.Payload, &d.endpoint.ID, &d.version); err != nil {
 			return err
 		}
 		r := in[n-1]
-		d.row.NextAttemptAt, d.row.Age = next.Time, time.Duration(age*float64(time.Second))
+		d.row.NextAttemptAt, d.row.ClaimedUntil, d.row.Age = next.Time, claimed.Time, time.Duration(age*float64(time.Second))
 		d.job.Ref, d.job.Attempt, d.endpoint.Tenant = r.Ref, r.Attempt, r.Tenant
 		if r.Traceparent != "" {
 			d.job.Traceparent = r.Traceparent
@@ -138,6 +138,7 @@ func (s *Store) sort(ctx context.Context, in []delivery.Incoming, found []*due) 
 			continue
 		case delivery.Start:
 			jobs[i] = d.job
+			d.job.ClaimedUntil = in[i].Held
 		case delivery.Claim:
 			claims = append(claims, i)
 		case delivery.Park:
@@ -217,13 +218,14 @@ func (s *Store) Unclaim(ctx context.Context, job *delivery.Job) error {
 }
 
 const (
-	// The lock on the endpoint makes sure that it is not enabled between the look and the parking.
+	// The lock on the endpoint makes sure that it is not enabled, or its drain over, between the look and the parking.
 	parkDeliveries = `
 WITH off AS (
     SELECT tenant_id, id FROM endpoints p
-    WHERE (tenant_id, id) IN (SELECT * FROM unnest($3::uuid[], $4::uuid[])) AND status = 'disabled' AND deleted_at IS NULL FOR SHARE
+    WHERE (tenant_id, id) IN (SELECT * FROM unnest($3::uuid[], $4::uuid[])) AND (status = 'disabled' OR breaker <> 'closed') AND deleted_at IS NULL
+    ORDER BY tenant_id, id FOR SHARE
 )
-UPDATE deliveries d SET next_attempt_at = 'infinity'
+UPDATE deliveries d SET next_attempt_at = 'infinity', claimed_until = NULL
 FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id), off
 WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND off.tenant_id = d.tenant_id AND off.id = d.endpoint_id`
 	cancelDeliveries = `

@@ -17,7 +17,7 @@ import (
 
 // Each endpoint comes with the retry policies of its project and its tenant, which is the one with the tenant's own id.
 const selectTargets = `
-SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms,
+SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.breaker = 'open', p.deleted_at IS NOT NULL, p.timeout_ms,
     p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms,
     pr.max_attempts, pr.schedule_ms, pr.base_ms, pr.cap_ms, pr.max_age_ms,
     tr.max_attempts, tr.schedule_ms, tr.base_ms, tr.cap_ms, tr.max_age_ms
@@ -83,7 +83,7 @@ func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Targe
 		var timeout *int64
 		var own, project, whole postgres.RetryColumns
 		t := &delivery.Target{}
-		columns := []any{&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Deleted, &timeout}
+		columns := []any{&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Open, &t.Deleted, &timeout}
 		err := rows.Scan(slices.Concat(columns, own.Into(), project.Into(), whole.Into())...)
 		if err != nil {
 			return err

@@ -33,16 +33,45 @@ type Endpoint struct {
 	Status      Status
 	Timeout     time.Duration  // of one attempt, body included; 0: the installation's
 	Retry       backoff.Policy // zero fields: the installation's
+	Disabled    Disabling
+	Health      Health
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
+
+// Disabling says since when and why an endpoint is disabled; zero: it is not.
+type Disabling struct {
+	At     time.Time
+	Reason string // requested, gone or failing
+}
+
+// Health is what delivery found out about an endpoint. The zero Health is that of one that does well.
+type Health struct {
+	Breaker      string // closed, open or draining
+	Reason       string // why it is not closed
+	Since        time.Time
+	Failures     int // since the last success
+	FailingSince time.Time
+	LastFailedAt time.Time
+	LastStatus   int
+	LastClass    string
+	Probes       int
+	NextProbeAt  time.Time
+	DrainRate    int // deliveries per second
+	Recovering   bool
+	Recovered    int64
+	Parked       int // deliveries, counted up to ParkedMost; only where one endpoint is read
+}
+
+// ParkedMost is how far parked deliveries are counted.
+const ParkedMost = 10000
 
 // Route is the part of an endpoint that routing reads.
 type Route struct {
 	ID        uuid.UUID
 	ProjectID *uuid.UUID
 	Filter    Filter
-	Enabled   bool
+	Parked    bool // its deliveries wait: it is disabled, or its breaker is not closed
 }
 
 // Secret is a signing secret of an endpoint. Until ExpiresAt (zero: it is the current one) its signature is sent too.

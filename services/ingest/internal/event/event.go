@@ -34,7 +34,7 @@ type Delivery struct {
 	ID          uuid.UUID
 	EventID     uuid.UUID
 	EndpointID  uuid.UUID
-	DueAt       time.Time
+	DueAt       time.Time // zero: parked
 	Traceparent string
 }
 

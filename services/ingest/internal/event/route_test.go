@@ -19,20 +19,19 @@ func TestRouting(t *testing.T) {
 	var names []string
 	byName := map[string]uuid.UUID{}
 	routes := &event.Routes{Projects: map[uuid.UUID]bool{shop: true, staging: true}}
-	add := func(name string, enabled bool, project *uuid.UUID, filter ...string) {
+	add := func(name string, parked bool, project *uuid.UUID, filter ...string) {
 		id := uuid.New()
 		names = append(names, name)
 		byName[name] = id
-		routes.Endpoints = append(routes.Endpoints, endpoint.Route{ID: id, ProjectID: project, Filter: filter, Enabled: enabled})
+		routes.Endpoints = append(routes.Endpoints, endpoint.Route{ID: id, ProjectID: project, Filter: filter, Parked: parked})
 	}
-	add("all", true, nil)
-	add("orders", true, nil, "order.*")
-	add("paid", true, nil, "order.paid", "invoice.paid")
-	add("disabled", false, nil)
-	add("shop", true, &shop)
-	add("shop's orders", true, &shop, "order.*")
-	add("shop's disabled", false, &shop)
-	add("staging", true, &staging)
+	add("all", false, nil)
+	add("orders", false, nil, "order.*")
+	add("paid", false, nil, "order.paid", "invoice.paid")
+	add("parked", true, nil, "parked.*")
+	add("shop", false, &shop)
+	add("shop's orders", false, &shop, "order.*")
+	add("staging", false, &staging)
 
 	for name, tt := range map[string]struct {
 		eventType string
@@ -56,7 +55,8 @@ func TestRouting(t *testing.T) {
 		"named, of its project":                         {eventType: "a", endpoint: "shop", project: &shop, want: []string{"shop"}},
 		"named, of a project, event of none":            {eventType: "a", endpoint: "shop", code: "project_mismatch", field: "project_id", kind: fault.KindInvalid},
 		"named, of another project":                     {eventType: "a", endpoint: "shop", project: &staging, code: "project_mismatch", field: "project_id", kind: fault.KindInvalid},
-		"named, disabled":                               {eventType: "a", endpoint: "disabled", code: "endpoint_disabled", field: "endpoint_id", kind: fault.KindConflict},
+		"parked":                                        {eventType: "parked.a", want: []string{"all", "parked"}},
+		"named, parked":                                 {eventType: "a", endpoint: "parked", want: []string{"parked"}},
 		"named, unknown":                                {eventType: "a", endpoint: "nobody", code: "unknown_endpoint", field: "endpoint_id", kind: fault.KindInvalid},
 		"named, unknown project":                        {eventType: "a", endpoint: "all", project: &unknown, code: "unknown_project", field: "project_id", kind: fault.KindInvalid},
 	} {
@@ -88,9 +88,13 @@ func TestRouting(t *testing.T) {
 				}
 			}
 			ids[d.ID] = true
+			due := time.Date(2026, 11, 23, 11, 0, 0, 123456000, time.UTC) // as Postgres keeps it
+			if d.EndpointID == byName["parked"] {
+				due = time.Time{}
+			}
 			require.Equal(t, event.Delivery{
 				Tenant: s.Tenant, ID: d.ID, EventID: s.Event.ID, EndpointID: d.EndpointID, Traceparent: "trace",
-				DueAt: time.Date(2026, 11, 23, 11, 0, 0, 123456000, time.UTC), // as Postgres keeps it
+				DueAt: due,
 			}, d)
 			require.Equal(t, uuid7.Time(s.Event.ID), uuid7.Time(d.ID), "the deliveries of an event are a key range")
 		}

@@ -63,16 +63,19 @@ func viewRetry(p backoff.Policy) *retryView {
 
 // EndpointView is an endpoint without its secret. It is exported so that the framework describes what embeds it.
 type EndpointView struct {
-	ID          uuid.UUID        `json:"id"`
-	URL         string           `json:"url"`
-	Description string           `json:"description"`
-	EventTypes  []string         `json:"event_types" nullable:"false" doc:"Empty: all."`
-	ProjectID   *uuid.UUID       `json:"project_id,omitempty"`
-	Status      endpoint.Status  `json:"status" enum:"enabled,disabled"`
-	Timeout     httpapi.Duration `json:"timeout,omitempty" doc:"Absent: the installation's."`
-	Retry       *retryView       `json:"retry,omitempty" doc:"Absent: the installation's."`
-	CreatedAt   time.Time        `json:"created_at"`
-	UpdatedAt   time.Time        `json:"updated_at"`
+	ID             uuid.UUID        `json:"id"`
+	URL            string           `json:"url"`
+	Description    string           `json:"description"`
+	EventTypes     []string         `json:"event_types" nullable:"false" doc:"Empty: all."`
+	ProjectID      *uuid.UUID       `json:"project_id,omitempty"`
+	Status         endpoint.Status  `json:"status" enum:"enabled,disabled"`
+	DisabledAt     *time.Time       `json:"disabled_at,omitempty"`
+	DisabledReason string           `json:"disabled_reason,omitempty" enum:"requested,gone,failing" doc:"gone: it answered 410. failing: no attempt succeeded for too long."`
+	Health         HealthView       `json:"health"`
+	Timeout        httpapi.Duration `json:"timeout,omitempty" doc:"Absent: the installation's."`
+	Retry          *retryView       `json:"retry,omitempty" doc:"Absent: the installation's."`
+	CreatedAt      time.Time        `json:"created_at"`
+	UpdatedAt      time.Time        `json:"updated_at"`
 }
 
 type createdEndpointView struct {
@@ -86,8 +89,44 @@ func viewEndpoint(e endpoint.Endpoint) EndpointView {
 		types = []string{}
 	}
 	return EndpointView{
-		e.ID, e.URL, e.Description, types, e.ProjectID, e.Status, httpapi.Duration(e.Timeout), viewRetry(e.Retry), e.CreatedAt.UTC(), e.UpdatedAt.UTC(),
+		e.ID, e.URL, e.Description, types, e.ProjectID, e.Status, optionalTime(e.Disabled.At), e.Disabled.Reason, viewHealth(e.Health), httpapi.Duration(e.Timeout), viewRetry(e.Retry), e.CreatedAt.UTC(), e.UpdatedAt.UTC(),
 	}
+}
+
+// HealthView is what attempts at an endpoint showed and what is done about it.
+type HealthView struct {
+	Breaker          string     `json:"breaker" enum:"closed,open,draining" doc:"closed: deliveries are attempted. open: they are parked, one at a time is tried. draining: parked ones are let go, oldest first."`
+	Reason           string     `json:"reason,omitempty" enum:"failures,retry_after,gone,disabled,backlog,enabled,recover,adopted" doc:"Why it is not closed."`
+	Since            *time.Time `json:"since,omitempty" doc:"When the breaker changed last."`
+	Failures         int        `json:"failures" doc:"Attempts that failed since the last success."`
+	FailingSince     *time.Time `json:"failing_since,omitempty" doc:"When the first of those began."`
+	LastFailedAt     *time.Time `json:"last_failed_at,omitempty"`
+	LastStatusCode   int        `json:"last_status_code,omitempty" doc:"HTTP status of the last failure; absent if there was no answer."`
+	LastErrorClass   string     `json:"last_error_class,omitempty"`
+	Probes           int        `json:"probes,omitempty" doc:"Deliveries that were tried since the breaker opened."`
+	NextProbeAt      *time.Time `json:"next_probe_at,omitempty"`
+	DrainRate        int        `json:"drain_rate,omitempty" doc:"Deliveries per second."`
+	Recovering       bool       `json:"recovering,omitempty" doc:"Exhausted deliveries are being taken up again."`
+	Recovered        int64      `json:"recovered,omitempty" doc:"How many were, so far."`
+	ParkedDeliveries int        `json:"parked_deliveries,omitempty" doc:"Counted up to 10000, and only where one endpoint is read."`
+}
+
+func viewHealth(h endpoint.Health) HealthView {
+	if h.Breaker == "" {
+		h.Breaker = "closed"
+	}
+	return HealthView{
+		Breaker: h.Breaker, Reason: h.Reason, Since: optionalTime(h.Since), Failures: h.Failures, FailingSince: optionalTime(h.FailingSince),
+		LastFailedAt: optionalTime(h.LastFailedAt), LastStatusCode: h.LastStatus, LastErrorClass: h.LastClass, Probes: h.Probes, NextProbeAt: optionalTime(h.NextProbeAt),
+		DrainRate: h.DrainRate, Recovering: h.Recovering, Recovered: h.Recovered, ParkedDeliveries: h.Parked,
+	}
+}
+
+func optionalTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 type createEndpointInput struct {
@@ -109,7 +148,7 @@ type updateEndpointInput struct {
 		Description httpapi.Optional[string]           `json:"description,omitempty"`
 		EventTypes  httpapi.Optional[[]string]         `json:"event_types,omitempty" doc:"null or []: all."`
 		ProjectID   httpapi.Optional[*uuid.UUID]       `json:"project_id,omitempty"`
-		Status      httpapi.Optional[string]           `json:"status,omitempty" doc:"enabled or disabled. Disabling keeps pending deliveries without attempting them; enabling makes them due."`
+		Status      httpapi.Optional[string]           `json:"status,omitempty" doc:"enabled or disabled. Deliveries of a disabled endpoint are kept without being attempted; enabling it lets them go, oldest first."`
 		Timeout     httpapi.Optional[httpapi.Duration] `json:"timeout,omitempty" doc:"null: the installation's."`
 		Retry       httpapi.Optional[retryView]        `json:"retry,omitempty" doc:"Replaces the whole policy; null: the installation's."`
 	}
@@ -125,8 +164,37 @@ func (h *Handlers) registerEndpoints(api *httpapi.API) {
 	httpapi.Register(api, route(get, "/v1/endpoints/{id}", "get-endpoint", "Read an endpoint", auth.ScopeEndpointsRead, 0, ""), h.getEndpoint)
 	httpapi.Register(api, route(patch, "/v1/endpoints/{id}", "update-endpoint", "Change an endpoint", auth.ScopeEndpointsWrite, 0,
 		"A merge patch: fields that are absent stay. Pending deliveries use the new values from their next attempt on."), h.updateEndpoint)
+	httpapi.Register(api, route(post, "/v1/endpoints/{id}/recover", "recover-endpoint", "Attempt exhausted deliveries again", auth.ScopeEndpointsWrite, http.StatusAccepted,
+		"Exhausted deliveries of events since a time get one more attempt each, oldest first, at the rate of a drain; of a disabled endpoint when it is enabled. The endpoint's health says how far it is."), h.recoverEndpoint)
 	httpapi.Register(api, route(remove, "/v1/endpoints/{id}", "delete-endpoint", "Delete an endpoint", auth.ScopeEndpointsWrite, 0,
 		"Cancels its pending deliveries (cancel_reason endpoint_deleted) and says how many they were. Deliveries and attempts can still be read."), h.deleteEndpoint)
+}
+
+type recoverInput struct {
+	ID   uuid.UUID `path:"id" format:"uuid"`
+	Body struct {
+		Since time.Time `json:"since" doc:"Events accepted at this time or later." example:"2026-11-20T00:00:00Z"`
+	}
+}
+
+type recoveryView struct {
+	Endpoint   EndpointView `json:"endpoint"`
+	Since      time.Time    `json:"since"`
+	Until      time.Time    `json:"until" doc:"What is exhausted later is not included."`
+	Deliveries int          `json:"deliveries" doc:"Exhausted deliveries that will be attempted once more, counted up to 10000."`
+}
+
+func (h *Handlers) recoverEndpoint(ctx context.Context, in *recoverInput) (*struct{ Body recoveryView }, error) {
+	until := time.Now().UTC().Truncate(time.Millisecond)
+	since := in.Body.Since.UTC()
+	if since.IsZero() || since.After(time.Now()) {
+		return nil, fault.Invalid("invalid_recovery", "since", "Expected a time that has passed.")
+	}
+	found, e, err := h.Endpoints.Recover(ctx, httpapi.Tenant(ctx), in.ID, since, until)
+	if err != nil {
+		return nil, err
+	}
+	return &struct{ Body recoveryView }{recoveryView{viewEndpoint(e), since, until, found}}, nil
 }
 
 func (h *Handlers) createEndpoint(ctx context.Context, in *createEndpointInput) (*struct{ Body createdEndpointView }, error) {

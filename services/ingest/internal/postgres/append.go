@@ -225,13 +225,18 @@ func (a *Appender) attempt(ctx context.Context, entries []*entry) ([]*entry, err
 	return again, nil
 }
 
-// announceInserted tells of all deliveries of a flush at once.
+// announceInserted tells of all deliveries of a flush that are due at once.
 func (a *Appender) announceInserted(groups []*group) {
 	var deliveries []event.Delivery
 	for _, g := range groups {
 		for _, e := range g.entries {
-			if g.inserted[e.submission.Event.ID] {
-				deliveries = append(deliveries, e.deliveries...)
+			if !g.inserted[e.submission.Event.ID] {
+				continue
+			}
+			for _, d := range e.deliveries {
+				if !d.DueAt.IsZero() {
+					deliveries = append(deliveries, d)
+				}
 			}
 		}
 	}

@@ -284,8 +284,14 @@ func TestOutdatedRoutesAreRebuilt(t *testing.T) {
 	require.Equal(t, 1, b.deliveries(store(submission(owner, `4`))))
 	require.InDelta(t, 2, loaded(), 0, "only what routing reads counts")
 
-	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, first)
-	require.Zero(t, b.deliveries(store(submission(owner, `5`))))
+	for _, change := range []string{"status = 'disabled'", "status = 'enabled'", "breaker = 'open'", "breaker = 'draining'", "breaker = 'closed'"} {
+		b.exec(`UPDATE endpoints SET `+change+` WHERE id = $1`, first)
+		want := 0 // parked: kept, and announced to nobody
+		if change == "status = 'enabled'" || change == "breaker = 'closed'" {
+			want = 1
+		}
+		require.Equal(t, want, b.deliveries(store(submission(owner, `5`))), change)
+	}
 }
 
 // What was made a moment ago can be used at once, though the routes in memory do not know it and nothing else refreshes them.
@@ -307,10 +313,6 @@ func TestOutdatedRoutesDoNotRefuse(t *testing.T) {
 	code := func(err error) string { return string(fault.CodeOf(err)) }
 	endpoint, project := b.endpoint(owner), uuid.New()
 	require.NoError(t, named(&endpoint, nil), "a new endpoint")
-	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, endpoint)
-	require.Equal(t, "endpoint_disabled", code(named(&endpoint, nil)))
-	b.exec(`UPDATE endpoints SET status = 'enabled' WHERE id = $1`, endpoint)
-	require.NoError(t, named(&endpoint, nil), "an endpoint that was enabled")
 	require.Equal(t, "unknown_project", code(named(nil, &project)))
 	b.exec(`INSERT INTO projects (tenant_id, id, name) VALUES ($1, $2, 'shop')`, owner.UUID(), project)
 	require.NoError(t, named(nil, &project), "a new project")

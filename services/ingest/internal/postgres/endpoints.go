@@ -26,9 +26,10 @@ func NewEndpoints(db *postgres.DB, ring *secretbox.Keyring) *Endpoints {
 }
 
 const insertEndpoint = `
-INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms)
-VALUES (@tenant, @id, @project, @url, @description, @event_types, @status, @timeout_ms, @max_attempts, @schedule_ms, @base_ms, @cap_ms, @max_age_ms)
-RETURNING created_at, updated_at`
+INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms, disabled_at, disabled_reason)
+VALUES (@tenant, @id, @project, @url, @description, @event_types, @status, @timeout_ms, @max_attempts, @schedule_ms, @base_ms, @cap_ms, @max_age_ms,
+    CASE WHEN @status = 'disabled' THEN now() END, CASE WHEN @status = 'disabled' THEN 'requested' END)
+RETURNING created_at, updated_at, disabled_at, coalesce(disabled_reason, '')`
 
 // Create stores a new endpoint with its first secret and fills in the times.
 func (s *Endpoints) Create(ctx context.Context, t tenant.ID, e *endpoint.Endpoint, secret endpoint.Secret) error {
@@ -36,7 +37,7 @@ func (s *Endpoints) Create(ctx context.Context, t tenant.ID, e *endpoint.Endpoin
 		if err := checkProject(ctx, q, t, e.ProjectID); err != nil {
 			return err
 		}
-		if err := q.QueryRow(ctx, insertEndpoint, endpointArgs(t, e)).Scan(&e.CreatedAt, &e.UpdatedAt); err != nil {
+		if err := q.QueryRow(ctx, insertEndpoint, endpointArgs(t, e)).Scan(changedInto(e)...); err != nil {
 			return unknownTenant(err)
 		}
 		return s.insertSecret(ctx, q, t, e.ID, secret)
@@ -59,24 +60,37 @@ func checkProject(ctx context.Context, q postgres.Querier, t tenant.ID, id *uuid
 	return nil
 }
 
-const selectEndpointColumns = `
-SELECT id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms, created_at, updated_at
-FROM endpoints `
+// changedInto is what the statements that write an endpoint give back.
+func changedInto(e *endpoint.Endpoint) []any {
+	return []any{&e.CreatedAt, &e.UpdatedAt, postgres.Instant{Time: &e.Disabled.At}, &e.Disabled.Reason}
+}
 
-const selectEndpoint = selectEndpointColumns + `WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
+const (
+	selectEndpointColumns = `
+SELECT p.id, p.project_id, p.url, p.description, p.event_types, p.status, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms,
+    p.created_at, p.updated_at, p.disabled_at, coalesce(p.disabled_reason, ''), p.breaker, coalesce(h.reason, ''), h.since, coalesce(h.failures, 0), h.failing_since, h.last_failed_at,
+    coalesce(h.last_status, 0), coalesce(h.last_class, ''), coalesce(h.probes, 0), CASE WHEN h.state = 'open' THEN h.probe_at END,
+    CASE WHEN h.state = 'draining' THEN h.drain_rate ELSE 0 END, h.recover_from IS NOT NULL, coalesce(h.recovered, 0)
+FROM endpoints p LEFT JOIN endpoint_health h ON h.tenant_id = p.tenant_id AND h.endpoint_id = p.id `
+	selectEndpoint = selectEndpointColumns + `WHERE p.tenant_id = $1 AND p.id = $2 AND p.deleted_at IS NULL`
+	countParked    = `
+SELECT count(*) FROM (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity' LIMIT $3) d`
+)
 
-// Endpoint gives one endpoint of t.
+// Endpoint gives one endpoint of t, with the number of its parked deliveries.
 func (s *Endpoints) Endpoint(ctx context.Context, t tenant.ID, id uuid.UUID) (endpoint.Endpoint, error) {
 	var e endpoint.Endpoint
 	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) (err error) {
-		e, err = getEndpoint(ctx, q, selectEndpoint, t, id)
-		return err
+		if e, err = getEndpoint(ctx, q, selectEndpoint, t, id); err != nil {
+			return err
+		}
+		return q.QueryRow(ctx, countParked, t.UUID(), id, endpoint.ParkedMost).Scan(&e.Health.Parked)
 	})
 	return e, err
 }
 
 const listEndpoints = selectEndpointColumns + `
-WHERE tenant_id = $1 AND id < $2 AND deleted_at IS NULL AND ($3::uuid IS NULL OR project_id = $3) ORDER BY id DESC LIMIT $4`
+WHERE p.tenant_id = $1 AND p.id < $2 AND p.deleted_at IS NULL AND ($3::uuid IS NULL OR p.project_id = $3) ORDER BY p.id DESC LIMIT $4`
 
 // List gives at most limit+1 endpoints of t, newest first.
 func (s *Endpoints) List(ctx context.Context, t tenant.ID, project, cursor *uuid.UUID, limit int) ([]endpoint.Endpoint, error) {
@@ -93,18 +107,23 @@ func (s *Endpoints) List(ctx context.Context, t tenant.ID, project, cursor *uuid
 }
 
 const (
-	lockEndpoint   = selectEndpoint + ` FOR UPDATE`
+	lockEndpoint   = selectEndpoint + ` FOR NO KEY UPDATE OF p`
 	updateEndpoint = `
 UPDATE endpoints SET url = @url, description = @description, event_types = @event_types, status = @status, timeout_ms = @timeout_ms,
-    max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, retry_max_age_ms = @max_age_ms, project_id = @project
-WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at`
-	parkDeliveries = `UPDATE deliveries SET next_attempt_at = 'infinity' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending'`
-	// Overdue rather than due: no message exists for them, so the reconciler's next round has to take them, whatever the broker holds.
-	resumeDeliveries = `UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity' AND beaconpost_shard(tenant_id) = beaconpost_shard($1)`
+    max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, retry_max_age_ms = @max_age_ms, project_id = @project,
+    breaker = CASE WHEN @status = 'disabled' THEN 'closed' WHEN status = 'disabled' THEN 'draining' ELSE breaker END,
+    disabled_at = CASE WHEN @status = 'disabled' THEN coalesce(disabled_at, now()) END,
+    disabled_reason = CASE WHEN @status = 'disabled' THEN coalesce(disabled_reason, 'requested') END
+WHERE tenant_id = @tenant AND id = @id RETURNING created_at, updated_at, disabled_at, coalesce(disabled_reason, '')`
+	// Whatever was known of its health before it was disabled does not count any more.
+	startDrain = `
+INSERT INTO endpoint_health AS h (tenant_id, endpoint_id, state, reason, look_at) VALUES ($1, $2, 'draining', 'enabled', now())
+ON CONFLICT (tenant_id, endpoint_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, since = now(), failures = 0, failing_since = NULL, succeeded_at = NULL,
+    not_before = NULL, gone_at = NULL, probes = 0, probed_at = NULL, probe_at = NULL, drain_rate = 0, warned_at = NULL, look_at = now()`
 )
 
-// Update changes an endpoint by change, which sees the present state and may refuse. Disabling parks the pending deliveries,
-// enabling makes the parked ones due.
+// Update changes an endpoint by change, which sees the present state and may refuse. Of a disabled endpoint deliveries are parked as their time comes;
+// enabling it asks delivery to drain them.
 func (s *Endpoints) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*endpoint.Endpoint) error) (endpoint.Endpoint, error) {
 	var e endpoint.Endpoint
 	err := s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) (err error) {
@@ -118,15 +137,15 @@ func (s *Endpoints) Update(ctx context.Context, t tenant.ID, id uuid.UUID, chang
 		if err := checkProject(ctx, q, t, e.ProjectID); err != nil {
 			return err
 		}
-		if err := q.QueryRow(ctx, updateEndpoint, endpointArgs(t, &e)).Scan(&e.CreatedAt, &e.UpdatedAt); err != nil {
+		if err := q.QueryRow(ctx, updateEndpoint, endpointArgs(t, &e)).Scan(changedInto(&e)...); err != nil {
 			return err
 		}
-		switch {
-		case before == endpoint.Enabled && e.Status == endpoint.Disabled:
-			_, err = q.Exec(ctx, parkDeliveries, t.UUID(), id)
-		case before == endpoint.Disabled && e.Status == endpoint.Enabled:
-			_, err = q.Exec(ctx, resumeDeliveries, t.UUID(), id)
+		if before == endpoint.Disabled && e.Status == endpoint.Enabled {
+			if _, err = q.Exec(ctx, startDrain, t.UUID(), id); err != nil {
+				return err
+			}
 		}
+		e, err = getEndpoint(ctx, q, selectEndpoint, t, id)
 		return err
 	})
 	return e, err
@@ -200,9 +219,16 @@ func scanEndpoint(row pgx.CollectableRow) (endpoint.Endpoint, error) {
 	var timeout *int64
 	var retry postgres.RetryColumns
 	into := append([]any{&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout}, retry.Into()...)
-	err := row.Scan(append(into, &e.CreatedAt, &e.UpdatedAt)...)
+	err := row.Scan(append(append(into, changedInto(&e)...), healthInto(&e.Health)...)...)
 	e.Timeout, e.Retry = duration(timeout), retry.Policy()
 	return e, err
+}
+
+func healthInto(h *endpoint.Health) []any {
+	return []any{
+		&h.Breaker, &h.Reason, postgres.Instant{Time: &h.Since}, &h.Failures, postgres.Instant{Time: &h.FailingSince}, postgres.Instant{Time: &h.LastFailedAt},
+		&h.LastStatus, &h.LastClass, &h.Probes, postgres.Instant{Time: &h.NextProbeAt}, &h.DrainRate, &h.Recovering, &h.Recovered,
+	}
 }
 
 func duration(ms *int64) time.Duration {

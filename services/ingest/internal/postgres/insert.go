@@ -231,7 +231,7 @@ const noTenant = -1
 
 const (
 	selectVersion  = `SELECT routing_version FROM tenants WHERE id = $1`
-	selectRoutes   = `SELECT id, project_id, event_types, status FROM endpoints WHERE tenant_id = $1 AND deleted_at IS NULL ORDER BY id`
+	selectRoutes   = `SELECT id, project_id, event_types, status = 'disabled' OR breaker <> 'closed' FROM endpoints WHERE tenant_id = $1 AND deleted_at IS NULL ORDER BY id`
 	selectProjects = `SELECT id FROM projects WHERE tenant_id = $1`
 )
 

@@ -10,11 +10,9 @@ import (
 func (g *group) readRoutes(rows pgx.Rows) error {
 	for rows.Next() {
 		var r endpoint.Route
-		var status endpoint.Status
-		if err := rows.Scan(&r.ID, &r.ProjectID, &r.Filter, &status); err != nil {
+		if err := rows.Scan(&r.ID, &r.ProjectID, &r.Filter, &r.Parked); err != nil {
 			return err
 		}
-		r.Enabled = status == endpoint.Enabled
 		g.routes.Endpoints = append(g.routes.Endpoints, r)
 	}
 	return rows.Err()

@@ -1,0 +1,238 @@
+package delivery_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
+)
+
+// A breaker that moves fast enough to watch.
+var quickBreaker = []string{
+	"BEACONPOST_DELIVERY_BREAKER_FAILURES=3", "BEACONPOST_DELIVERY_BREAKER_AFTER=0s", "BEACONPOST_DELIVERY_BREAKER_PROBE_FIRST=200ms",
+	"BEACONPOST_DELIVERY_BREAKER_PROBE_MOST=1s", "BEACONPOST_DELIVERY_RECONCILE_GRACE=3s",
+}
+
+// park stores deliveries as ingest does for an endpoint whose breaker is not closed.
+func (b *bundle) park(endpointID uuid.UUID, n int) (ids []string) {
+	b.t.Helper()
+	for range n {
+		event := uuid.Must(uuid.NewV7())
+		id := uuid7.Beside(event)
+		b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', '1')`, b.tenant.UUID(), event)
+		b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $3, $4, 'infinity')`, b.tenant.UUID(), id, event, endpointID)
+		ids = append(ids, event.String())
+	}
+	return ids
+}
+
+func (b *bundle) eventually(sql, want string, args ...any) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return b.query(sql, args...) == want }, 30*time.Second, 20*time.Millisecond, "%s: expected %s, got %s", sql, want, b.query(sql, args...))
+}
+
+const countPending = `SELECT count(*)::text FROM deliveries WHERE endpoint_id = $1 AND status = 'pending'`
+
+func TestABrokenEndpointIsLeftAloneThenDrained(t *testing.T) {
+	t.Parallel()
+	b := prepare(t)
+	b.start(quickBreaker...)
+	b.start(quickBreaker...) // two replicas
+	var healed atomic.Bool
+	var inFlight, most atomic.Int64
+	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		if healed.Load() {
+			return
+		}
+		if n := inFlight.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer inFlight.Add(-1)
+		time.Sleep(20 * time.Millisecond)
+		w.WriteHeader(503)
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	for i := range 5 {
+		b.send(endpointID, strconv.Itoa(i))
+	}
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "open", endpointID)
+	require.Equal(t, "failures", b.query(`SELECT reason FROM endpoint_health`))
+	b.park(endpointID, 30)
+	// What is tried already is parked as its message comes; after that there is one probe at a time, and nothing else.
+	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND isfinite(next_attempt_at) AND next_attempt_at < now() - interval '100 ms'`, "0")
+	most.Store(0)
+	before, began := len(s.requests()), time.Now()
+	time.Sleep(2 * time.Second)
+	probes := len(s.requests()) - before
+	require.LessOrEqual(t, most.Load(), int64(1), "one at a time")
+	require.LessOrEqual(t, probes, int(time.Since(began)/(400*time.Millisecond))+1, "later and later")
+
+	healed.Store(true)
+	b.eventually(countPending, "0", endpointID)
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
+	require.Equal(t, "delivered 35", b.query(`SELECT status || ' ' || count(*) FROM deliveries GROUP BY status`))
+	require.Equal(t, "0", b.query(`SELECT failures::text FROM endpoint_health`))
+	b.requireNoTwins(s)
+}
+
+// requireNoTwins demands that no event was taken twice.
+func (b *bundle) requireNoTwins(s *sink) {
+	b.t.Helper()
+	require.Empty(b.t, b.query(`SELECT delivery_id::text FROM delivery_attempts WHERE status_code = 200 GROUP BY delivery_id HAVING count(*) > 1`))
+	require.Equal(b.t, strconv.Itoa(len(s.requests())), b.query(`SELECT count(*)::text FROM delivery_attempts`), "every request was recorded")
+}
+
+func TestADrainGoesByAgeAndSurvivesItsReplica(t *testing.T) {
+	t.Parallel()
+	b := prepare(t)
+	var mu sync.Mutex
+	var order []string
+	s := newSink(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, r.Header.Get("Webhook-Id"))
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	want := b.park(endpointID, 120)
+	b.exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
+	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, look_at) VALUES ($1, $2, 'draining', 'enabled', now())`, b.tenant.UUID(), endpointID)
+	stop := b.start(quickBreaker...)
+	require.Eventually(t, func() bool { return len(s.requests()) > 10 }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, stop(10*time.Second))
+	left := len(s.requests())
+	require.Less(t, left, 120, "not all at once")
+	b.start(quickBreaker...) // takes over when the lease is over
+	b.eventually(countPending, "0", endpointID)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, order, 120)
+	// They are attempted side by side, a few at a time: nobody is overtaken by more than those.
+	for i, id := range order {
+		require.InDelta(t, i, slices.Index(want, id), 20, "by age")
+	}
+	b.requireNoTwins(s)
+}
+
+func TestGoneDisablesAndEnablingDrains(t *testing.T) {
+	t.Parallel()
+	b := setup(t, quickBreaker...)
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			w.WriteHeader(http.StatusGone)
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	b.send(endpointID, `1`)
+	b.eventually(`SELECT concat_ws(' ', status, disabled_reason, disabled_at IS NOT NULL) FROM endpoints WHERE id = $1`, "disabled gone t", endpointID)
+	later := b.send(endpointID, `2`)
+	b.eventually(`SELECT next_attempt_at::text FROM deliveries WHERE id = $1`, "infinity", later.delivery)
+	b.park(endpointID, 3)
+	time.Sleep(time.Second)
+	require.Len(t, s.requests(), 1, "no probe of what was disabled")
+
+	// As ingest enables it.
+	b.exec(`UPDATE endpoints SET status = 'enabled', breaker = 'draining' WHERE id = $1`, endpointID)
+	b.exec(`UPDATE endpoint_health SET state = 'draining', reason = 'enabled', since = now(), failures = 0, failing_since = NULL, gone_at = NULL, look_at = now()`)
+	b.eventually(countPending, "0", endpointID)
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
+	require.Len(t, s.requests(), 6)
+}
+
+func TestUninterruptedFailureDisables(t *testing.T) {
+	t.Parallel()
+	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_DISABLE_AFTER=1h")...)
+	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	endpointID, _ := b.endpoint(s.URL)
+	b.send(endpointID, `1`)
+	b.eventually(`SELECT (failures > 0)::text FROM endpoint_health`, "true")
+	b.exec(`UPDATE endpoint_health SET failing_since = now() - interval '31 minutes'`)
+	b.eventually(`SELECT (warned_at IS NOT NULL)::text FROM endpoint_health`, "true")
+	require.Equal(t, "enabled", b.query(`SELECT status FROM endpoints WHERE id = $1`, endpointID))
+	b.exec(`UPDATE endpoint_health SET failing_since = now() - interval '61 minutes'`)
+	b.send(endpointID, `2`)
+	b.eventually(`SELECT status || ' ' || coalesce(disabled_reason, '') FROM endpoints WHERE id = $1`, "disabled failing", endpointID)
+	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity'`, "2")
+}
+
+func TestRetryAfterPausesTheEndpoint(t *testing.T) {
+	t.Parallel()
+	b := setup(t, quickBreaker...)
+	var mu sync.Mutex
+	var asked time.Time
+	early := 0
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n == 1 {
+			asked = time.Now().Add(3 * time.Second)
+			w.Header().Set("Retry-After", "3")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		if time.Now().Before(asked) {
+			early++
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	b.send(endpointID, `0`)
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "open", endpointID)
+	require.Equal(t, "retry_after", b.query(`SELECT reason FROM endpoint_health`))
+	for i := range 5 {
+		b.send(endpointID, fmt.Sprint(i)) // as if ingest had not heard of it yet
+	}
+	b.eventually(countPending, "0", endpointID)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Zero(t, early)
+	require.Len(t, s.requests(), 7)
+}
+
+func TestARetryByHandPassesAnOpenBreaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_BREAKER_PROBE_FIRST=1h", "BEACONPOST_DELIVERY_BREAKER_PROBE_MOST=1h")...)
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET breaker = 'open' WHERE id = $1`, endpointID)
+	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, since, failures, failing_since, probe_at, look_at)
+		VALUES ($1, $2, 'open', 'failures', now(), 5, now(), now() + interval '1 hour', now() + interval '1 hour')`, b.tenant.UUID(), endpointID)
+	b.park(endpointID, 2)
+	id := b.query(`SELECT id::text FROM deliveries ORDER BY id DESC LIMIT 1`)
+	time.Sleep(1500 * time.Millisecond)
+	require.Empty(t, s.requests())
+	b.client.Do("POST", "/v1/deliveries/"+id+"/retry", nil).Want(202, nil)
+	b.eventually(`SELECT status FROM deliveries WHERE id::text = $1`, "delivered", id)
+	// It succeeded: as good as a probe.
+	b.eventually(countPending, "0", endpointID)
+	b.requireNoTwins(s)
+}
+
+func TestExhaustedDeliveriesAreRecovered(t *testing.T) {
+	t.Parallel()
+	b := setup(t, quickBreaker...)
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	old := b.park(endpointID, 1)
+	time.Sleep(2 * time.Millisecond)
+	from := uuid7.Floor(time.Now())
+	b.park(endpointID, 700) // more than are taken up at once
+	time.Sleep(2 * time.Millisecond)
+	until := uuid7.Floor(time.Now())
+	b.exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now(), attempts = 15`)
+	b.exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
+	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, recover_from, recover_until, look_at, drain_rate) VALUES ($1, $2, 'draining', 'recover', $3, $4, now(), 400)`,
+		b.tenant.UUID(), endpointID, from, until)
+	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'delivered'`, "700")
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
+	require.Equal(t, "700 true", b.query(`SELECT recovered || ' ' || (recover_from IS NULL) FROM endpoint_health`))
+	require.Equal(t, old[0], b.query(`SELECT event_id::text FROM deliveries WHERE status = 'exhausted'`))
+	b.requireNoTwins(s)
+}
