@@ -3,6 +3,9 @@ package e2e
 import (
 	"strconv"
 	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -15,4 +18,11 @@ func gauge(metrics, name string) string {
 		}
 	}
 	return ""
+}
+
+func atoi(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
 }

@@ -43,7 +43,7 @@ type Config struct {
 
 // Settings of the engine.
 type Settings struct {
-	Concurrency   int `env:"CONCURRENCY" envDefault:"512" doc:"Attempts at the same time per replica."`
+	Concurrency   int `env:"CONCURRENCY" envDefault:"4096" doc:"Attempts at the same time per replica; one endpoint gets up to 256 of them, one tenant half."`
 	Limits        Limits
 	RetryAfterMax time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
 	Timeout       time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
@@ -220,7 +220,7 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 	})
 	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
 	tally := health.NewTally()
-	engine := delivery.NewEngine(delivery.Config{Slots: cfg.Delivery.Concurrency}, delivery.Ports{
+	engine := delivery.NewEngine(delivery.Config{Attempts: cfg.Delivery.Concurrency, Slots: heldShare * cfg.Delivery.Concurrency}, delivery.Ports{
 		Store: store, Sender: sender, Scheduler: scheduler, Watcher: tally, Observer: obs,
 	})
 	platform.Push("engine", cfg.ShutdownGrace, engine.Stop)
@@ -246,6 +246,9 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 	)
 	return engine, nil
 }
+
+// heldShare is how many deliveries are held for each attempt that may be made at the same time: the others wait for their turn, or for the record.
+const heldShare = 2
 
 const (
 	drainFirst = 10 // deliveries per second

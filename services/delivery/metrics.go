@@ -27,6 +27,7 @@ type observer struct {
 	disabled    *prometheus.CounterVec
 	probes      prometheus.Counter
 	drained     prometheus.Counter
+	overflowed  prometheus.Counter
 	unaccounted prometheus.Gauge
 	oldest      prometheus.Gauge
 	ahead       prometheus.Gauge
@@ -60,6 +61,7 @@ func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
 	o.disabled = f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_endpoints_disabled_total", Help: "Endpoints that were disabled, by reason: gone (410) or disabled (uninterrupted failure)."}, []string{"reason"})
 	o.probes = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_endpoint_probes_total", Help: "Parked deliveries that were let through to see whether an endpoint has recovered."})
 	o.drained = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_drained_total", Help: "Parked deliveries that were let go after an endpoint recovered or was enabled."})
+	o.overflowed = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_overflowed_total", Help: "Deliveries that were parked because more was due for their endpoint than it takes."})
 	for _, state := range []health.State{health.Open, health.Draining, health.Closed} {
 		o.breaker.WithLabelValues(string(state))
 	}
@@ -132,6 +134,9 @@ func (o *observer) Moved(key health.Key, taken health.Taken) {
 		Str("reason", string(step.Reason)).Int("failures", step.Failures).Int("last_status", step.LastStatus).Str("last_error_class", step.LastClass).Bool("disabled", step.Disable).
 		Msg("breaker of an endpoint")
 }
+
+// Overflowed implements delivery.Observer.
+func (o *observer) Overflowed(deliveries int) { o.overflowed.Add(float64(deliveries)) }
 
 // Drained implements health.Observer.
 func (o *observer) Drained(deliveries int) { o.drained.Add(float64(deliveries)) }

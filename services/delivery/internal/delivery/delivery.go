@@ -100,7 +100,8 @@ type Job struct {
 	Target      *Target
 	Traceparent string
 
-	ClaimedUntil time.Time // zero: it was not claimed
+	ClaimedUntil time.Time     // zero: it was not claimed
+	Late         time.Duration // for how long it had been due when it was looked up
 }
 
 // Attempt is one HTTP exchange, finished or failed.

@@ -43,6 +43,8 @@ type Store interface {
 	Temporary(err error) bool
 	// Advance is Record for a result whose attempt cannot be stored: only the delivery changes.
 	Advance(ctx context.Context, f Finished) (changed bool, err error)
+	// Park parks deliveries whose attempts were not made because there are too many before them, and has the endpoints drained.
+	Park(ctx context.Context, jobs []*Job) error
 	// Unclaim gives up the claim of a job whose attempt was not made, so that nobody has to wait for its end.
 	Unclaim(ctx context.Context, job *Job) error
 }
@@ -76,12 +78,14 @@ type Observer interface {
 	Attempted(f Finished)
 	Settled(f Finished)
 	Discarded(messages int)
+	Overflowed(deliveries int)
 	Trouble(doing string, err error)
 }
 
 // Config bounds an Engine. Every field must be set.
 type Config struct {
-	Slots int // attempts at the same time, those being recorded included
+	Attempts int // at the same time
+	Slots    int // deliveries that are looked up, wait for their turn, are attempted or recorded
 }
 
 const (
@@ -92,6 +96,7 @@ const (
 	recordSpill  = 128
 	recordPace   = 5 * time.Millisecond // nobody waits for a record but the slot
 	keepInterval = 20 * time.Second
+	sweepPace    = 100 * time.Millisecond
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
 	admitLimit   = freshMargin - time.Second // what was fresh when it was read must still be when the attempt starts
@@ -99,7 +104,8 @@ const (
 
 // Engine carries deliveries from tickets through the sender to the record:
 //
-//	Submit ─▶ slot ─▶ Store.Admit (many at once) ─▶ Sender.Send ─▶ Store.Record (many at once) ─▶ Scheduler, Ticket.Done ─▶ slot free
+//	Submit ─▶ slot ─▶ Store.Admit (many at once) ─▶ lane of the endpoint ─▶ Sender.Send ─▶ Store.Record (many at once) ─▶ Scheduler, Ticket.Done ─▶ slot free
+//	                                                        └─▶ too many before it: Store.Park, Ticket.Done
 //
 // A ticket ends only after its result is committed. While Postgres is away nothing is dropped: slots stay taken, so nothing more is
 // pulled, and tickets are kept alive at the broker.
@@ -113,13 +119,14 @@ type Engine struct {
 	inbox    chan *group
 	slots    chan struct{}
 	recorder *batch.Batcher[*work]
+	lanes    *lanes
 
 	intake     context.Context // ends when Stop begins
 	stopIntake context.CancelFunc
 	sending    context.Context // ends when Stop runs out of time
 	cutSending context.CancelFunc
 
-	loops    sync.WaitGroup // dispatchers and keeper
+	loops    sync.WaitGroup // dispatchers, keeper and sweeper
 	attempts sync.WaitGroup // attempts being made
 	workers  sync.WaitGroup // goroutines that make attempts, see start
 	idle     chan *work     // to a worker that has nothing to do
@@ -134,6 +141,9 @@ type work struct {
 	ticket Ticket
 	ref    Ref
 	Finished
+
+	lane    *lane
+	entered time.Time // the lane
 }
 
 // NewEngine starts an engine. Stop it.
@@ -142,6 +152,7 @@ func NewEngine(cfg Config, ports Ports) *Engine {
 		store: ports.Store, sender: ports.Sender, scheduler: ports.Scheduler, watcher: ports.Watcher, observer: ports.Observer,
 		inbox:  make(chan *group, inboxGroups), // buffered, or batches would not form
 		slots:  make(chan struct{}, cfg.Slots),
+		lanes:  newLanes(cfg.Attempts),
 		active: map[Ref]*work{},
 		queued: map[*group]bool{},
 		idle:   make(chan *work),
@@ -153,6 +164,7 @@ func NewEngine(cfg Config, ports Ports) *Engine {
 		e.loops.Go(e.dispatch)
 	}
 	e.loops.Go(e.keepAlive)
+	e.loops.Go(e.sweep)
 	return e
 }
 
@@ -169,6 +181,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.stopIntake()
 	e.loops.Wait()
 	e.releaseInbox()
+	e.giveUp(e.lanes.close())
 	finished := make(chan struct{})
 	go func() {
 		e.attempts.Wait()
@@ -232,7 +245,8 @@ func (e *Engine) admit(works []*work) {
 		}
 		return
 	}
-	discarded := 0
+	discarded, now := 0, time.Now()
+	var over []*work
 	for i, w := range works {
 		if jobs[i] == nil {
 			discarded++
@@ -240,8 +254,15 @@ func (e *Engine) admit(works []*work) {
 			continue
 		}
 		w.Job = jobs[i]
-		e.start(w)
+		switch e.lanes.enter(w, now) {
+		case runs:
+			e.start(w)
+		case waits:
+		case overflows:
+			over = append(over, w)
+		}
 	}
+	e.overflow(over)
 	if discarded > 0 {
 		e.observer.Discarded(discarded)
 	}
@@ -273,9 +294,9 @@ func (e *Engine) attemptAll(w *work) {
 
 func (e *Engine) attempt(w *work) {
 	w.Attempt = e.sender.Send(e.sending, w.Job)
+	e.startAll(e.lanes.leave(w, w.Attempt, time.Now()))
 	if w.Attempt == nil {
-		e.unclaim(w.Job)
-		e.end(w, w.ticket.Release)
+		e.giveUp([]*work{w})
 		return
 	}
 	w.Outcome = Decide(w.Attempt, w.Job.Target.Retry, uuid7.Time(w.Job.ID), time.Now(), rand.Float64)

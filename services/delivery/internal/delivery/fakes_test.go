@@ -36,6 +36,9 @@ type world struct {
 	schedules  []delivery.Request
 	unclaimed  []*delivery.Job
 	discarded  int
+	overflowed int
+	parked     []*delivery.Job
+	endpointOf func(id uuid.UUID) uuid.UUID
 	sending    int
 	mostAtOnce int
 
@@ -58,7 +61,7 @@ func newWorld(t *testing.T, slots int, prepare func(w *world)) *world {
 	if prepare != nil {
 		prepare(w)
 	}
-	w.engine = delivery.NewEngine(delivery.Config{Slots: slots}, delivery.Ports{Store: w, Sender: w, Scheduler: w, Watcher: w, Observer: w})
+	w.engine = delivery.NewEngine(delivery.Config{Slots: slots, Attempts: 10000}, delivery.Ports{Store: w, Sender: w, Scheduler: w, Watcher: w, Observer: w})
 	return w
 }
 
@@ -109,7 +112,7 @@ func (w *world) Admit(_ context.Context, in []delivery.Incoming) ([]*delivery.Jo
 		}
 		jobs[i] = &delivery.Job{
 			Ref: r.Ref, Attempt: r.Attempt, Traceparent: r.Traceparent,
-			Target: &delivery.Target{Retry: backoff.Policy{Schedule: []time.Duration{time.Minute, time.Hour}, Jitter: backoff.NoJitter}},
+			Target: &delivery.Target{EndpointID: w.endpoint(r.ID), Retry: backoff.Policy{Schedule: []time.Duration{time.Minute, time.Hour}, Jitter: backoff.NoJitter}},
 		}
 		if w.claimed {
 			jobs[i].ClaimedUntil = time.Now().Add(time.Minute)
@@ -309,3 +312,25 @@ func states(tickets []*ticket) map[string]int {
 }
 
 func (w *world) Recorded(delivery.Finished) {}
+
+func (w *world) Overflowed(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.overflowed += n
+}
+
+func (w *world) Park(_ context.Context, jobs []*delivery.Job) error {
+	w.note("park")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.parked = append(w.parked, jobs...)
+	return nil
+}
+
+// endpoint gives each delivery an endpoint of its own unless the test says otherwise.
+func (w *world) endpoint(id uuid.UUID) uuid.UUID {
+	if w.endpointOf != nil {
+		return w.endpointOf(id)
+	}
+	return id
+}

@@ -7,15 +7,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
 const (
 	rampEvery = 5 * time.Second // the rate doubles
-	pace      = int(time.Second / drainEvery)
-	// aheadMost bounds the deliveries of an endpoint that are taken out and not attempted yet.
-	aheadMost = 64
+	arrivals  = time.Second     // over which new deliveries are counted
 )
 
 // drains lets the parked deliveries go of those endpoints that this replica has the lease of. It is used by one goroutine.
@@ -34,9 +31,9 @@ type drains struct {
 type drain struct {
 	rate   int // deliveries per second
 	ramped time.Time
-	lag    time.Duration // of the oldest parked delivery when the rate was last looked at
-	newest uuid.UUID     // released so far
-	ahead  atomic.Int64  // taken out, not attempted yet
+	earned float64 // deliveries that may be taken out
+	last   time.Time
+	ahead  atomic.Int64 // taken out, not over yet
 }
 
 // round takes out what the next moment may have. look is called for endpoints with nothing left.
@@ -46,8 +43,8 @@ func (d *drains) round(ctx context.Context, now time.Time, look func(context.Con
 	}
 	quotas := map[Key]int{}
 	for key, one := range d.of {
-		one.ramp(now, d.rules.DrainMost)
-		if n := min(max(one.rate/pace, 1), one.room()); n > 0 {
+		d.ramp(ctx, key, one, now)
+		if n := min(one.earn(now), d.engine.Room(delivery.Ref{Tenant: key.Tenant, ID: key.Endpoint})); n > 0 {
 			quotas[key] = n
 		}
 	}
@@ -56,16 +53,15 @@ func (d *drains) round(ctx context.Context, now time.Time, look func(context.Con
 	}
 	released, err := d.store.Release(ctx, quotas)
 	if err != nil {
-		if ctx.Err() == nil {
-			d.observer.Trouble("take out parked deliveries", err)
-		}
+		d.trouble(ctx, "take out parked deliveries", err)
 		return
 	}
-	for key, asked := range quotas {
-		requests := released[key]
+	for key := range quotas {
+		one, requests := d.of[key], released[key]
+		one.earned -= float64(len(requests))
 		d.observer.Drained(len(requests))
-		d.submit(ctx, d.of[key], requests)
-		if len(requests) == 0 && asked > 0 && d.of[key].ahead.Load() == 0 {
+		d.submit(ctx, one, requests)
+		if len(requests) == 0 && one.ahead.Load() == 0 {
 			look(ctx, key)
 			delete(d.of, key) // the next renewal has it again if it is not over
 		}
@@ -79,7 +75,6 @@ func (d *drains) submit(ctx context.Context, one *drain, requests []delivery.Req
 	tickets := make([]delivery.Ticket, len(requests))
 	for i, r := range requests {
 		tickets[i] = delivery.Held(r, func() { one.ahead.Add(-1) })
-		one.newest = r.ID
 	}
 	one.ahead.Add(int64(len(tickets)))
 	d.engine.Submit(ctx, tickets)
@@ -93,9 +88,7 @@ func (d *drains) renew(ctx context.Context, now time.Time) {
 	}
 	mine, err := d.store.Drains(ctx, d.replica, lease, rates)
 	if err != nil {
-		if ctx.Err() == nil {
-			d.observer.Trouble("lease drains", err)
-		}
+		d.trouble(ctx, "lease drains", err)
 		if now.Sub(d.leased) > lease {
 			clear(d.of) // another replica may have them
 		}
@@ -109,26 +102,39 @@ func (d *drains) renew(ctx context.Context, now time.Time) {
 	}
 	for key, rate := range mine {
 		if d.of[key] == nil {
-			d.of[key] = &drain{rate: max(rate, d.rules.DrainFirst), ramped: now}
+			d.of[key] = &drain{rate: max(rate, d.rules.DrainFirst), ramped: now, last: now}
 		}
 	}
 }
 
-// ramp doubles the rate every few seconds: up to most, and beyond it only while more comes in than goes out.
-func (one *drain) ramp(now time.Time, most int) {
+// ramp doubles the rate every few seconds: up to a bound, and beyond it only while more comes in than goes out.
+func (d *drains) ramp(ctx context.Context, key Key, one *drain, now time.Time) {
 	if now.Sub(one.ramped) < rampEvery {
 		return
 	}
-	var lag time.Duration
-	if one.newest != uuid.Nil {
-		lag = now.Sub(uuid7.Time(one.newest))
+	one.ramped = now
+	if one.rate < d.rules.DrainMost {
+		one.rate = min(2*one.rate, d.rules.DrainMost)
+		return
 	}
-	if one.rate < most {
-		one.rate = min(2*one.rate, most)
-	} else if one.lag > 0 && lag >= one.lag {
-		one.rate *= 2
+	n, err := d.store.Arriving(ctx, key, arrivals)
+	if err != nil {
+		d.trouble(ctx, "count arriving deliveries", err)
+		return
 	}
-	one.lag, one.ramped = lag, now
+	one.rate = max(d.rules.DrainMost, 2*int(float64(n)/arrivals.Seconds()))
 }
 
-func (one *drain) room() int { return max(aheadMost, one.rate/pace) - int(one.ahead.Load()) }
+func (d *drains) trouble(ctx context.Context, doing string, err error) {
+	if ctx.Err() == nil {
+		d.observer.Trouble(doing, err)
+	}
+}
+
+// earn gives what may be taken out by now: at least one at a time, at most what a fifth of a second brings.
+func (one *drain) earn(now time.Time) int {
+	one.earned += float64(one.rate) * now.Sub(one.last).Seconds()
+	one.earned = min(one.earned, max(float64(one.rate)/5, 1))
+	one.last = now
+	return int(one.earned)
+}

@@ -24,6 +24,8 @@ type Store interface {
 	Watched(ctx context.Context) (map[Key]bool, error)
 	// Drains leases the endpoints that are draining to a replica, as far as they are not another's, and keeps the rates that it gives.
 	Drains(ctx context.Context, replica uuid.UUID, lease time.Duration, rates map[Key]int) (map[Key]int, error)
+	// Arriving counts the parked deliveries of an endpoint whose events are younger than since, up to a bound.
+	Arriving(ctx context.Context, key Key, since time.Duration) (int, error)
 	// Release takes parked deliveries out, oldest first, claimed for an attempt each.
 	Release(ctx context.Context, quotas map[Key]int) (map[Key][]delivery.Request, error)
 }
@@ -39,6 +41,8 @@ type Taken struct {
 // Engine makes attempts.
 type Engine interface {
 	Submit(ctx context.Context, tickets []delivery.Ticket)
+	// Room says how many more deliveries for an endpoint would not have to wait for long.
+	Room(endpoint delivery.Ref) int
 }
 
 // Observer is told what happens, for metrics and logs.
@@ -51,7 +55,7 @@ type Observer interface {
 const (
 	noteEvery  = 500 * time.Millisecond
 	urgentWait = 10 * time.Millisecond // for what comes with it
-	drainEvery = 200 * time.Millisecond
+	drainEvery = 50 * time.Millisecond
 	watchEvery = time.Second
 	lease      = 5 * time.Second
 	dueMost    = 256

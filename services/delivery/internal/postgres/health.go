@@ -13,6 +13,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 )
@@ -348,6 +349,20 @@ func (s *Store) Drains(ctx context.Context, replica uuid.UUID, lease time.Durati
 	return mine, err
 }
 
+const (
+	arrivingMost  = 50000
+	countArriving = `
+SELECT count(*) FROM (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity' AND id >= $3 LIMIT $4) d`
+)
+
+// Arriving implements health.Store.
+func (s *Store) Arriving(ctx context.Context, key health.Key, since time.Duration) (n int, err error) {
+	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+		return q.QueryRow(ctx, countArriving, key.Tenant.UUID(), key.Endpoint, uuid7.Floor(time.Now().Add(-since)), arrivingMost).Scan(&n)
+	})
+	return n, err
+}
+
 // Release implements health.Store.
 func (s *Store) Release(ctx context.Context, quotas map[health.Key]int) (released map[health.Key][]delivery.Request, err error) {
 	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
@@ -402,4 +417,54 @@ func release(ctx context.Context, q postgres.Querier, quotas map[health.Key]int,
 		slices.SortFunc(requests, func(a, b delivery.Request) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	}
 	return released, rows.Err()
+}
+
+const (
+	lockOverflowing = `
+SELECT FROM endpoints p WHERE (p.tenant_id, p.id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) ORDER BY p.tenant_id, p.id FOR NO KEY UPDATE`
+	drainOverflowing = `
+UPDATE endpoints p SET breaker = 'draining' FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
+WHERE p.tenant_id = m.tenant_id AND p.id = m.id AND p.breaker = 'closed' AND p.status = 'enabled' AND p.deleted_at IS NULL`
+	noteOverflowing = `
+INSERT INTO endpoint_health AS h (tenant_id, endpoint_id, state, reason, drain_rate, look_at)
+SELECT m.tenant_id, m.id, 'draining', 'backlog', $3, now() + interval '5 seconds' FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) ORDER BY 1, 2
+ON CONFLICT (tenant_id, endpoint_id) DO UPDATE SET state = 'draining', reason = 'backlog', since = now(), failures = 0, drain_rate = excluded.drain_rate
+    WHERE h.state IN ('failing', 'closed')`
+	// As long as nobody else has taken it up.
+	parkOverflow = `
+UPDATE deliveries d SET next_attempt_at = 'infinity', claimed_until = NULL
+FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[]) AS m (tenant_id, id, attempt, claim)
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $5 AND $6 AND d.status = 'pending' AND d.attempts = m.attempt - 1
+    AND (d.claimed_until IS NULL OR d.claimed_until < now() OR d.claimed_until = m.claim)`
+)
+
+// backlogRate is where a drain begins whose endpoint has shown no failure, in deliveries per second.
+const backlogRate = 200
+
+// Park implements delivery.Store. The endpoints drain from the same moment on.
+func (s *Store) Park(ctx context.Context, jobs []*delivery.Job) error {
+	endpoints := map[health.Key]bool{}
+	for _, job := range jobs {
+		endpoints[health.Key{Tenant: job.Tenant, Endpoint: job.Target.EndpointID}] = true
+	}
+	keys := make([]health.Key, 0, len(endpoints))
+	for key := range endpoints {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, compareKeys)
+	ids := make([]uuid.UUID, len(jobs))
+	for i, job := range jobs {
+		ids[i] = job.ID
+	}
+	low, high := bounds(ids)
+	tenants, which := keyArrays(keys)
+	p := &postgres.Pipeline{}
+	p.RoleForBatch(postgres.RoleDelivery)
+	p.Queue(lockOverflowing, nil, tenants, which)
+	p.Queue(drainOverflowing, nil, tenants, which)
+	p.Queue(noteOverflowing, nil, tenants, which, backlogRate)
+	p.Queue(parkOverflow, nil,
+		postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return jobs[i].Tenant.UUID() }), postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return ids[i] }),
+		postgres.Ints(len(jobs), func(i int) int { return jobs[i].Attempt }), postgres.Times(len(jobs), func(i int) time.Time { return jobs[i].ClaimedUntil }), low, high)
+	return s.db.Run(ctx, p)
 }

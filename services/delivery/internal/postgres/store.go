@@ -115,6 +115,7 @@ func scanDue(rows pgx.Rows, in []delivery.Incoming, found []*due) error {
 		}
 		r := in[n-1]
 		d.row.NextAttemptAt, d.row.ClaimedUntil, d.row.Age = next.Time, claimed.Time, time.Duration(age*float64(time.Second))
+		d.job.Late = d.row.Age
 		d.job.Ref, d.job.Attempt, d.endpoint.Tenant = r.Ref, r.Attempt, r.Tenant
 		if r.Traceparent != "" {
 			d.job.Traceparent = r.Traceparent
