@@ -63,6 +63,10 @@ bench-scale: deps bin/bench ## With ten million past events, ten thousand tenant
 bench-soak: deps bin/bench ## Five minutes at 80 % of the maximum: memory and goroutines
 	@bin/bench soak
 
+.PHONY: bench-fairness
+bench-fairness: deps bin/bench ## What endpoints that hang, and a tenant with a million queued events, mean for others (five minutes)
+	@bin/bench fairness
+
 .PHONY: bench-go
 bench-go: deps-test ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)

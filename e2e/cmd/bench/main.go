@@ -4,6 +4,7 @@
 //	bench smoke      the same in seconds, to see that it works
 //	bench scale      many tenants, endpoints, past events and replicas; about fifteen minutes and 20 GB of disk
 //	bench soak       five minutes at 80 % of the maximum: does memory grow?
+//	bench fairness   endpoints that hang and a tenant with a million queued events: what others notice; about five minutes
 //	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
 //
 // It runs in the repository's root, which it builds the system from.
@@ -46,8 +47,14 @@ func run(args []string) error {
 		return bench.RunScale(ctx, bench.FullScale(root), os.Stdout, os.Stderr)
 	case "soak":
 		return bench.RunSoak(ctx, bench.FullSoak(root), os.Stdout, os.Stderr)
+	case "fairness":
+		cfg, err := bench.FairnessOf(root, args)
+		if err != nil {
+			return err
+		}
+		return bench.RunFairness(ctx, cfg, os.Stdout, os.Stderr)
 	case "explore":
 		return bench.Explore(ctx, root, args)
 	}
-	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak or explore", what)
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness or explore", what)
 }

@@ -43,7 +43,12 @@ type SinkStats struct {
 	EndToEnd Quantiles
 }
 
-// sink answers every webhook with 200 at once and remembers its id. Its own paths begin with /_/.
+const (
+	hangPath = "/hang"
+	hangFor  = 20 * time.Second // longer than an attempt may take
+)
+
+// sink answers every webhook with 200 at once and remembers its id, but for those to hangPath. Its own paths begin with /_/.
 type sink struct {
 	mu       sync.Mutex
 	seen     map[uuid.UUID]struct{}
@@ -72,6 +77,10 @@ func serveFast(ctx context.Context, listen string, handle fasthttp.RequestHandle
 
 func (s *sink) handle(ctx *fasthttp.RequestCtx) {
 	now := time.Now()
+	if bytes.Equal(ctx.Path(), []byte(hangPath)) {
+		time.Sleep(hangFor)
+		return
+	}
 	if bytes.HasPrefix(ctx.Path(), []byte("/_/")) {
 		s.control(ctx)
 		return

@@ -25,6 +25,12 @@ type Incoming struct {
 	Redelivered bool
 }
 
+// Admitted is a message that was decided about. There is no job for one that is stale.
+type Admitted struct {
+	Admission
+	Job *Job
+}
+
 // Finished is an attempt with what the delivery becomes by it.
 type Finished struct {
 	Job     *Job
@@ -34,9 +40,10 @@ type Finished struct {
 
 // Store decides about messages and keeps results. It is safe for concurrent use.
 type Store interface {
-	// Admit applies the rules of Admit to many messages. The result has one entry for each: a job to make the attempt, nil to
-	// forget the message. An error means that nothing was decided.
-	Admit(ctx context.Context, in []Incoming) ([]*Job, error)
+	// Admit applies the rules of Admit to many messages. The result has one entry for each. An error means that nothing was decided.
+	Admit(ctx context.Context, in []Incoming) ([]Admitted, error)
+	// Change claims, parks and cancels deliveries as they were admitted, and says which were claimed. An error means that nothing was changed.
+	Change(ctx context.Context, admitted []Admitted) (claimed []bool, err error)
 	// Record commits attempts and outcomes together. The result says for each whether the delivery changed; it did not when it was
 	// cancelled meanwhile. An error means that nothing was recorded; temporary says that repeating may help.
 	Record(ctx context.Context, finished []Finished) (changed []bool, err error)
@@ -94,6 +101,7 @@ const (
 	inboxGroups  = 4 // groups of tickets that wait for a dispatcher
 	recordBatch  = 512
 	recordSpill  = 128
+	changeSpill  = 64
 	recordPace   = 5 * time.Millisecond // nobody waits for a record but the slot
 	keepInterval = 20 * time.Second
 	sweepPace    = 100 * time.Millisecond
@@ -119,6 +127,7 @@ type Engine struct {
 	inbox    chan *group
 	slots    chan struct{}
 	recorder *batch.Batcher[*work]
+	changer  *batch.Batcher[*work]
 	lanes    *lanes
 
 	intake     context.Context // ends when Stop begins
@@ -138,8 +147,9 @@ type Engine struct {
 
 // work is a ticket that holds a slot.
 type work struct {
-	ticket Ticket
-	ref    Ref
+	ticket    Ticket
+	ref       Ref
+	admission Admission
 	Finished
 
 	lane    *lane
@@ -160,6 +170,7 @@ func NewEngine(cfg Config, ports Ports) *Engine {
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
 	e.sending, e.cutSending = context.WithCancel(context.Background())
 	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: cfg.Slots}, e.record)
+	e.changer = batch.New(batch.Config{MaxItems: admitBatch, Parallel: 2, Spill: changeSpill, Queue: cfg.Slots}, e.change)
 	for range dispatchers {
 		e.loops.Go(e.dispatch)
 	}
@@ -181,6 +192,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.stopIntake()
 	e.loops.Wait()
 	e.releaseInbox()
+	if err := e.changer.Close(ctx); err != nil {
+		e.observer.Trouble("change deliveries", err)
+	}
 	e.giveUp(e.lanes.close())
 	finished := make(chan struct{})
 	go func() {
@@ -225,12 +239,12 @@ func (e *Engine) admit(works []*work) {
 	for i, w := range works {
 		in[i] = Incoming{w.ticket.Request(), w.ticket.Redelivered()}
 	}
-	var jobs []*Job
+	var admitted []Admitted
 	// A query that was begun is finished: cut off, it might have claimed what nobody then attempts.
 	err := e.persist(e.intake.Done(), "admit", func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), admitLimit)
 		defer cancel()
-		jobs, err = e.store.Admit(ctx, in)
+		admitted, err = e.store.Admit(ctx, in)
 		return err
 	})
 	if err != nil && len(works) > 1 && !e.store.Temporary(err) { // one message spoils the batch: find it
@@ -245,26 +259,43 @@ func (e *Engine) admit(works []*work) {
 		}
 		return
 	}
+	e.sort(works, admitted)
+}
+
+// sort starts what can start. What has to be written first does not keep the others waiting.
+func (e *Engine) sort(works []*work, admitted []Admitted) {
 	discarded, now := 0, time.Now()
-	var over []*work
 	for i, w := range works {
-		if jobs[i] == nil {
+		switch w.Job, w.admission = admitted[i].Job, admitted[i].Admission; w.admission {
+		case Stale:
 			discarded++
 			e.end(w, w.ticket.Done)
-			continue
-		}
-		w.Job = jobs[i]
-		switch e.lanes.enter(w, now) {
-		case runs:
-			e.start(w)
-		case waits:
-		case overflows:
-			over = append(over, w)
+		case Start:
+			e.enter(w, now)
+		case Claim, Park, Cancel:
+			e.putOff(w)
 		}
 	}
-	e.overflow(over)
 	if discarded > 0 {
 		e.observer.Discarded(discarded)
+	}
+}
+
+// enter starts an attempt, or has it wait for its turn.
+func (e *Engine) enter(w *work, now time.Time) {
+	switch e.lanes.enter(w, now) {
+	case runs:
+		e.start(w)
+	case waits:
+	case overflows:
+		e.overflow(w)
+	}
+}
+
+// putOff hands a delivery to the changer.
+func (e *Engine) putOff(w *work) {
+	if err := e.changer.Put(context.Background(), w); err != nil {
+		e.end(w, w.ticket.Release)
 	}
 }
 

@@ -92,7 +92,7 @@ func (w *world) times(what string) []time.Duration {
 }
 
 // Admit implements delivery.Store.
-func (w *world) Admit(_ context.Context, in []delivery.Incoming) ([]*delivery.Job, error) {
+func (w *world) Admit(_ context.Context, in []delivery.Incoming) ([]delivery.Admitted, error) {
 	w.note("admit")
 	w.mu.Lock()
 	w.admitted = append(w.admitted, in)
@@ -105,20 +105,20 @@ func (w *world) Admit(_ context.Context, in []delivery.Incoming) ([]*delivery.Jo
 			return nil, err
 		}
 	}
-	jobs := make([]*delivery.Job, len(in))
+	admitted := make([]delivery.Admitted, len(in))
 	for i, r := range in {
 		if w.stale != nil && w.stale(r) {
 			continue
 		}
-		jobs[i] = &delivery.Job{
+		admitted[i] = delivery.Admitted{Admission: delivery.Start, Job: &delivery.Job{
 			Ref: r.Ref, Attempt: r.Attempt, Traceparent: r.Traceparent,
 			Target: &delivery.Target{EndpointID: w.endpoint(r.ID), Retry: backoff.Policy{Schedule: []time.Duration{time.Minute, time.Hour}, Jitter: backoff.NoJitter}},
-		}
+		}}
 		if w.claimed {
-			jobs[i].ClaimedUntil = time.Now().Add(time.Minute)
+			admitted[i].Admission = delivery.Claim
 		}
 	}
-	return jobs, nil
+	return admitted, nil
 }
 
 // Record implements delivery.Store.
@@ -333,4 +333,17 @@ func (w *world) endpoint(id uuid.UUID) uuid.UUID {
 		return w.endpointOf(id)
 	}
 	return id
+}
+
+// Change implements delivery.Store: every claim is won.
+func (w *world) Change(_ context.Context, admitted []delivery.Admitted) ([]bool, error) {
+	w.note("change")
+	claimed := make([]bool, len(admitted))
+	for i, a := range admitted {
+		claimed[i] = a.Admission == delivery.Claim
+		if claimed[i] {
+			a.Job.ClaimedUntil = time.Now().Add(time.Minute)
+		}
+	}
+	return claimed, nil
 }

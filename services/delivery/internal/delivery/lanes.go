@@ -244,7 +244,7 @@ func (l *lanes) close() (works []*work) {
 	return works
 }
 
-// room says how many more deliveries an endpoint's lane has a use for.
+// room says how many more deliveries an endpoint's lane has a use for: what it can start, and of an endpoint that answers as many again, for when these are over.
 func (l *lanes) room(ref Ref) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,5 +252,9 @@ func (l *lanes) room(ref Ref) int {
 	if one == nil {
 		return laneFirst
 	}
-	return max(2*int(one.limit)-one.running-len(one.waiting), 0)
+	room := int(one.limit)
+	if one.proven {
+		room *= 2
+	}
+	return max(room-one.running-len(one.waiting), 0)
 }

@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Room says how many more deliveries for an endpoint would not have to wait for long.
 func (e *Engine) Room(endpoint Ref) int { return e.lanes.room(endpoint) }
@@ -35,29 +38,89 @@ func (e *Engine) sweep() {
 		case <-e.intake.Done():
 			return
 		case <-tick.C:
-			e.overflow(e.lanes.overdue(time.Now()))
+			for _, w := range e.lanes.overdue(time.Now()) {
+				e.overflow(w)
+			}
 		}
 	}
 }
 
-// overflow parks deliveries; the drain of their endpoints brings them back at the rate that those sustain. Handed back to the broker they would come again and
-// again, each time with a look and a claim.
-func (e *Engine) overflow(works []*work) {
-	for len(works) > 0 {
-		batch := works[:min(len(works), recordBatch)]
-		works = works[len(batch):]
-		jobs := make([]*Job, len(batch))
-		for i, w := range batch {
-			jobs[i] = w.Job
+// overflow has a delivery parked; the drain of its endpoint brings it back at the rate that the endpoint sustains. Handed back to the broker it would come
+// again and again, each time with a look and a claim.
+func (e *Engine) overflow(w *work) {
+	w.admission = overflowing
+	e.putOff(w)
+}
+
+// overflowing is the admission of what could not wait.
+const overflowing Admission = -1
+
+// change writes what has to be written before an attempt, or instead of one. It is the changer's flush.
+func (e *Engine) change(ctx context.Context, works []*work) {
+	var over, rest []*work
+	for _, w := range works {
+		if w.admission == overflowing {
+			over = append(over, w)
+		} else {
+			rest = append(rest, w)
 		}
-		err := e.persist(e.intake.Done(), "park overflow", func() error { return e.store.Park(e.sending, jobs) })
-		if err != nil {
-			e.giveUp(batch)
+	}
+	if len(over) > 0 {
+		e.park(ctx, over)
+	}
+	if len(rest) > 0 {
+		e.changeAdmitted(ctx, rest)
+	}
+}
+
+func (e *Engine) park(ctx context.Context, works []*work) {
+	jobs := make([]*Job, len(works))
+	for i, w := range works {
+		jobs[i] = w.Job
+	}
+	err := e.persist(ctx.Done(), "park overflow", func() error { return e.store.Park(ctx, jobs) })
+	if err != nil {
+		e.giveUp(works)
+		return
+	}
+	e.observer.Overflowed(len(works))
+	for _, w := range works {
+		e.end(w, w.ticket.Done)
+	}
+}
+
+func (e *Engine) changeAdmitted(ctx context.Context, works []*work) {
+	admitted := make([]Admitted, len(works))
+	for i, w := range works {
+		admitted[i] = Admitted{w.admission, w.Job}
+	}
+	var claimed []bool
+	err := e.persist(ctx.Done(), "change deliveries", func() (err error) {
+		claimed, err = e.store.Change(ctx, admitted)
+		return err
+	})
+	if err != nil && len(works) > 1 && !e.store.Temporary(err) { // one spoils the batch: find it
+		middle := len(works) / 2
+		e.changeAdmitted(ctx, works[:middle])
+		e.changeAdmitted(ctx, works[middle:])
+		return
+	}
+	if err != nil {
+		for _, w := range works {
+			e.end(w, w.ticket.Release)
+		}
+		return
+	}
+	discarded, now := 0, time.Now()
+	for i, w := range works {
+		if claimed[i] {
+			e.enter(w, now)
 			continue
 		}
-		e.observer.Overflowed(len(batch))
-		for _, w := range batch {
-			e.end(w, w.ticket.Done)
-		}
+		discarded++
+		e.end(w, w.ticket.Done)
+	}
+	if discarded > 0 {
+		e.observer.Discarded(discarded)
 	}
 }

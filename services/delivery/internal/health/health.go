@@ -125,6 +125,7 @@ type Endpoint struct {
 	Deleted  bool
 	Parked   bool          // it has a parked delivery
 	Timeout  time.Duration // of an attempt
+	Jitter   float64       // in [0, 1): endpoints that failed together are not probed together
 }
 
 // Step is what the rules say.
@@ -206,9 +207,9 @@ func (r Rules) move(s *Step, e Endpoint, now time.Time) {
 	case Draining:
 		switch {
 		case now.Before(s.NotBefore):
-			r.open(s, ByRetryAfter, now)
+			r.open(s, ByRetryAfter, e, now)
 		case s.Failures >= r.Reopen:
-			r.open(s, ByFailures, now)
+			r.open(s, ByFailures, e, now)
 		case e.Parked:
 			s.Look = now.Add(again) // the drain itself looks sooner
 		default:
@@ -224,9 +225,9 @@ func (r Rules) moveClosed(s *Step, e Endpoint, now time.Time) {
 	lingering := s.State == Closed && now.Before(s.Since.Add(linger))
 	switch {
 	case now.Before(s.NotBefore):
-		r.open(s, ByRetryAfter, now)
+		r.open(s, ByRetryAfter, e, now)
 	case s.Failures >= r.Failures && now.Sub(s.FailingSince) >= r.After:
-		r.open(s, ByFailures, now)
+		r.open(s, ByFailures, e, now)
 	case s.Failures >= r.Failures:
 		s.Look = s.FailingSince.Add(r.After)
 	case lingering:
@@ -245,10 +246,10 @@ func (r Rules) moveClosed(s *Step, e Endpoint, now time.Time) {
 	}
 }
 
-func (r Rules) open(s *Step, why Reason, now time.Time) {
+func (r Rules) open(s *Step, why Reason, e Endpoint, now time.Time) {
 	s.enter(Open, why, now)
 	s.Probes, s.ProbedAt = 0, time.Time{}
-	s.ProbeAt = latest(now.Add(r.ProbeFirst), s.NotBefore)
+	s.ProbeAt = latest(now.Add(r.wait(0, e.Jitter)), s.NotBefore)
 	if why == ByRetryAfter {
 		s.ProbeAt = s.NotBefore
 	}
@@ -273,7 +274,7 @@ func (r Rules) moveOpen(s *Step, e Endpoint, now time.Time) {
 		s.Probe = true
 		s.Probes++
 		s.ProbedAt = now
-		s.ProbeAt = now.Add(r.wait(s.Probes))
+		s.ProbeAt = now.Add(r.wait(s.Probes, e.Jitter))
 		s.Look = s.ProbeAt
 	}
 }
@@ -283,10 +284,10 @@ func (h Health) probing(e Endpoint, now time.Time) bool {
 	return h.ProbedAt.After(h.LastFailedAt) && now.Before(h.ProbedAt.Add(e.Timeout+probeMargin))
 }
 
-// wait is the time from the n-th probe to the next.
-func (r Rules) wait(probes int) time.Duration {
-	wait := float64(r.ProbeFirst) * math.Pow(2, float64(probes))
-	return time.Duration(min(wait, float64(r.ProbeMost)))
+// wait is the time from the n-th probe to the next: up to a fifth longer by the jitter.
+func (r Rules) wait(probes int, jitter float64) time.Duration {
+	wait := min(float64(r.ProbeFirst)*math.Pow(2, float64(probes)), float64(r.ProbeMost))
+	return time.Duration(wait * (1 + jitter/5))
 }
 
 func (r Rules) drain(s *Step, why Reason, now time.Time) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -175,9 +176,14 @@ func (s *Store) healthKeys(ctx context.Context, query string, args ...any) (keys
 const (
 	// The endpoint first, then its record, then deliveries: the order of everybody who locks more than one of them.
 	lockTroubled = `
-SELECT p.status = 'disabled', p.deleted_at IS NOT NULL, p.timeout_ms, now()
-FROM endpoints p WHERE p.tenant_id = $1 AND p.id = $2 FOR NO KEY UPDATE SKIP LOCKED`
-	lockOneHealth = `SELECT ` + healthColumns + ` FROM endpoint_health h WHERE h.tenant_id = $1 AND h.endpoint_id = $2 FOR UPDATE SKIP LOCKED`
+WITH p AS MATERIALIZED (
+    SELECT tenant_id, id, status, deleted_at, breaker, timeout_ms FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED
+), h AS MATERIALIZED (
+    SELECT h.* FROM p JOIN endpoint_health h ON h.tenant_id = p.tenant_id AND h.endpoint_id = p.id FOR UPDATE OF h SKIP LOCKED
+)
+SELECT p.status = 'disabled', p.deleted_at IS NOT NULL, p.breaker, p.timeout_ms, now(), h.recover_from IS NOT NULL,
+    EXISTS (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'), ` + healthColumns + `
+FROM p, h`
 	// Exhausted deliveries that somebody asked for become pending and parked again, a handful at a time, when nothing else is.
 	recoverSome = `
 WITH asked AS (
@@ -197,7 +203,6 @@ UPDATE endpoint_health h SET recovered = h.recovered + c.n,
     recover_from = CASE WHEN c.n > 0 THEN (SELECT id FROM chosen ORDER BY id DESC LIMIT 1) END, recover_until = CASE WHEN c.n > 0 THEN h.recover_until END
 FROM counted c WHERE h.tenant_id = $1 AND h.endpoint_id = $2 AND h.recover_from IS NOT NULL
 RETURNING c.n > 0`
-	isParked = `SELECT EXISTS (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity')`
 )
 
 // Step implements health.Store.
@@ -208,10 +213,10 @@ func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Hea
 		var h health.Health
 		var timeout *int64
 		var now time.Time
-		err := q.QueryRow(ctx, lockTroubled, key.Tenant.UUID(), key.Endpoint).Scan(&e.Disabled, &e.Deleted, &timeout, &now)
-		if err == nil {
-			err = q.QueryRow(ctx, lockOneHealth, key.Tenant.UUID(), key.Endpoint).Scan(healthInto(&h)...)
-		}
+		var breaker string
+		var recovering bool
+		into := []any{&e.Disabled, &e.Deleted, &breaker, &timeout, &now, &recovering, &e.Parked}
+		err := q.QueryRow(ctx, lockTroubled, key.Tenant.UUID(), key.Endpoint).Scan(append(into, healthInto(&h)...)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil // another replica is at it, or it is over
 		}
@@ -222,25 +227,16 @@ func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Hea
 		if timeout != nil {
 			e.Timeout = time.Duration(*timeout) * time.Millisecond
 		}
-		if e.Parked, err = s.parked(ctx, q, key, e); err != nil {
-			return err
+		if recovering && !e.Parked && !e.Disabled && !e.Deleted {
+			if err := q.QueryRow(ctx, recoverSome, key.Tenant.UUID(), key.Endpoint, recoverBatch).Scan(&e.Parked); err != nil {
+				return fmt.Errorf("recover deliveries: %w", err)
+			}
 		}
+		e.Jitter = rand.Float64()
 		taken = health.Taken{Before: h.State, Step: decide(h, e, now.UTC()), Done: true}
-		return s.take(ctx, q, key, e, &taken)
+		return s.take(ctx, q, key, breaker, &taken)
 	})
 	return taken, err
-}
-
-// parked says whether an endpoint has a parked delivery, which it may get by this.
-func (s *Store) parked(ctx context.Context, q postgres.Querier, key health.Key, e health.Endpoint) (parked bool, err error) {
-	if err := q.QueryRow(ctx, isParked, key.Tenant.UUID(), key.Endpoint).Scan(&parked); err != nil || parked || e.Disabled || e.Deleted {
-		return parked, err
-	}
-	err = q.QueryRow(ctx, recoverSome, key.Tenant.UUID(), key.Endpoint, recoverBatch).Scan(&parked)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // nobody asked
-	}
-	return parked, err
 }
 
 const recoverBatch = 500
@@ -251,19 +247,19 @@ const (
 UPDATE endpoint_health SET state = @state, reason = nullif(@reason, ''), since = @since, failures = @failures, probes = @probes, probed_at = @probed_at, probe_at = @probe_at,
     drain_rate = @drain_rate, warned_at = @warned_at, look_at = coalesce(@look_at::timestamptz, 'infinity')
 WHERE tenant_id = @tenant AND endpoint_id = @endpoint`
-	setBreaker      = `UPDATE endpoints SET breaker = $3 WHERE tenant_id = $1 AND id = $2 AND breaker <> $3`
+	setBreaker      = `UPDATE endpoints SET breaker = $3 WHERE tenant_id = $1 AND id = $2 AND status = 'enabled' AND deleted_at IS NULL`
 	disableEndpoint = `
 UPDATE endpoints SET breaker = 'closed', status = 'disabled', disabled_at = now(), disabled_reason = CASE $3 WHEN 'gone' THEN 'gone' ELSE 'failing' END
 WHERE tenant_id = $1 AND id = $2 AND status = 'enabled'`
 )
 
 // take writes what was decided.
-func (s *Store) take(ctx context.Context, q postgres.Querier, key health.Key, e health.Endpoint, taken *health.Taken) (err error) {
+func (s *Store) take(ctx context.Context, q postgres.Querier, key health.Key, breaker string, taken *health.Taken) (err error) {
 	step := &taken.Step
 	switch {
 	case step.Disable:
 		_, err = q.Exec(ctx, disableEndpoint, key.Tenant.UUID(), key.Endpoint, string(step.Reason))
-	case !e.Disabled && !e.Deleted:
+	case breakerOf(step) != breaker:
 		_, err = q.Exec(ctx, setBreaker, key.Tenant.UUID(), key.Endpoint, breakerOf(step))
 	}
 	if err != nil {

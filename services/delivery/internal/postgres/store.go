@@ -74,8 +74,8 @@ type due struct {
 	version  int64
 }
 
-// Admit implements delivery.Store. As a rule it is one round trip: endpoints are cached, and a first message needs no claim.
-func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.Job, error) {
+// Admit implements delivery.Store. It is one round trip, but for endpoints that are not cached.
+func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]delivery.Admitted, error) {
 	found, err := s.readDue(ctx, in)
 	if err != nil {
 		return nil, fmt.Errorf("read due deliveries: %w", err)
@@ -83,7 +83,7 @@ func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]*delivery.
 	if err := s.fillTargets(ctx, found); err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", err)
 	}
-	return s.sort(ctx, in, found)
+	return s.sort(in, found), nil
 }
 
 func (s *Store) readDue(ctx context.Context, in []delivery.Incoming) ([]*due, error) {
@@ -125,46 +125,46 @@ func scanDue(rows pgx.Rows, in []delivery.Incoming, found []*due) error {
 	return rows.Err()
 }
 
-// sort applies the rules, makes the changes that they ask for and gives what may start.
-func (s *Store) sort(ctx context.Context, in []delivery.Incoming, found []*due) ([]*delivery.Job, error) {
-	jobs := make([]*delivery.Job, len(in))
-	var claims, parks, cancels []int
+// sort applies the rules.
+func (s *Store) sort(in []delivery.Incoming, found []*due) []delivery.Admitted {
+	admitted := make([]delivery.Admitted, len(in))
 	seen := make(map[delivery.Ref]bool, len(in))
 	for i, d := range found {
 		if d == nil || seen[in[i].Ref] {
+			continue // a second message for it in this batch is as good as stale
+		}
+		admission := delivery.Admit(in[i].Request, in[i].Redelivered, d.row, d.job.Target, s.defaults.Fresh)
+		if admission == delivery.Stale {
 			continue
 		}
-		switch delivery.Admit(in[i].Request, in[i].Redelivered, d.row, d.job.Target, s.defaults.Fresh) {
-		case delivery.Stale:
-			continue
-		case delivery.Start:
-			jobs[i] = d.job
-			d.job.ClaimedUntil = in[i].Held
-		case delivery.Claim:
-			claims = append(claims, i)
-		case delivery.Park:
-			parks = append(parks, i)
-		case delivery.Cancel:
-			cancels = append(cancels, i)
-		}
-		seen[in[i].Ref] = true // a second message for it in this batch is as good as stale
+		seen[in[i].Ref] = true
+		d.job.ClaimedUntil = in[i].Held
+		admitted[i] = delivery.Admitted{Admission: admission, Job: d.job}
 	}
-	if len(claims)+len(parks)+len(cancels) == 0 {
-		return jobs, nil
+	return admitted
+}
+
+// Change implements delivery.Store.
+func (s *Store) Change(ctx context.Context, admitted []delivery.Admitted) ([]bool, error) {
+	claimed := make([]bool, len(admitted))
+	of := map[delivery.Admission][]int{}
+	for i, a := range admitted {
+		of[a.Admission] = append(of[a.Admission], i)
 	}
 	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		if err := s.claim(ctx, q, claims, found, jobs); err != nil {
-			return fmt.Errorf("claim deliveries: %w", err)
-		}
-		if err := change(ctx, q, parkDeliveries, parks, found); err != nil {
+		// The endpoints' lock comes before those of deliveries, as everywhere.
+		if err := change(ctx, q, parkDeliveries, of[delivery.Park], admitted); err != nil {
 			return fmt.Errorf("park deliveries: %w", err)
 		}
-		if err := change(ctx, q, cancelDeliveries, cancels, found); err != nil {
+		if err := change(ctx, q, cancelDeliveries, of[delivery.Cancel], admitted); err != nil {
 			return fmt.Errorf("cancel deliveries: %w", err)
+		}
+		if err := s.claim(ctx, q, of[delivery.Claim], admitted, claimed); err != nil {
+			return fmt.Errorf("claim deliveries: %w", err)
 		}
 		return nil
 	})
-	return jobs, err
+	return claimed, err
 }
 
 const claimDeliveries = `
@@ -174,15 +174,15 @@ WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $5 AND $6 AND d
     AND d.next_attempt_at <= now() + interval '1 second' AND coalesce(d.claimed_until <= now(), true)
 RETURNING d.tenant_id, d.id, d.claimed_until`
 
-func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, found []*due, jobs []*delivery.Job) error {
+func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, admitted []delivery.Admitted, claimed []bool) error {
 	if len(which) == 0 {
 		return nil
 	}
-	tenants, ids := refs(which, found)
+	tenants, ids := refs(which, admitted)
 	attempts, leases := make([]int, len(which)), make([]int64, len(which))
 	for n, i := range which {
-		attempts[n] = found[i].job.Attempt
-		leases[n] = delivery.ClaimFor(found[i].job.Target).Milliseconds()
+		attempts[n] = admitted[i].Job.Attempt
+		leases[n] = delivery.ClaimFor(admitted[i].Job.Target).Milliseconds()
 	}
 	low, high := bounds(ids)
 	rows, err := q.Query(ctx, claimDeliveries, tenants, ids, attempts, leases, low, high)
@@ -200,9 +200,9 @@ func (s *Store) claim(ctx context.Context, q postgres.Querier, which []int, foun
 		won[delivery.Ref{Tenant: tenant.ID(t), ID: id}] = until
 	}
 	for _, i := range which {
-		if until, ok := won[found[i].job.Ref]; ok {
-			jobs[i] = found[i].job
-			jobs[i].ClaimedUntil = until
+		if until, ok := won[admitted[i].Job.Ref]; ok {
+			claimed[i] = true
+			admitted[i].Job.ClaimedUntil = until
 		}
 	}
 	return rows.Err()
@@ -235,23 +235,23 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS m (tenant_id, id,
 WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending'`
 )
 
-func change(ctx context.Context, q postgres.Querier, statement string, which []int, found []*due) error {
+func change(ctx context.Context, q postgres.Querier, statement string, which []int, admitted []delivery.Admitted) error {
 	if len(which) == 0 {
 		return nil
 	}
-	tenants, ids := refs(which, found)
+	tenants, ids := refs(which, admitted)
 	endpoints := make([]uuid.UUID, len(which))
 	for n, i := range which {
-		endpoints[n] = found[i].endpoint.ID
+		endpoints[n] = admitted[i].Job.Target.EndpointID
 	}
 	_, err := q.Exec(ctx, statement, tenants, ids, tenants, endpoints)
 	return err
 }
 
-func refs(which []int, found []*due) (tenants, ids []uuid.UUID) {
+func refs(which []int, admitted []delivery.Admitted) (tenants, ids []uuid.UUID) {
 	for _, i := range which {
-		tenants = append(tenants, found[i].job.Tenant.UUID())
-		ids = append(ids, found[i].job.ID)
+		tenants = append(tenants, admitted[i].Job.Tenant.UUID())
+		ids = append(ids, admitted[i].Job.ID)
 	}
 	return tenants, ids
 }
