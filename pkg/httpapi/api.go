@@ -82,14 +82,15 @@ type Route struct {
 	Summary string
 	Tag     string
 	Scope   auth.Scope
-	Status  int // of success; 0: 200
+	Public  bool // no credential is asked for
+	Status  int  // of success; 0: 200
 	Doc     string
 }
 
 // Register adds a route whose input and output are described by I and O (huma's struct tags). The handler returns faults.
 func Register[I, O any](a *API, route Route, handler func(context.Context, *I) (*O, error)) {
 	op := a.operation(route)
-	op.Middlewares = huma.Middlewares{a.authorize(route.Scope)}
+	op.Middlewares = huma.Middlewares{a.authorize(route)}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
@@ -113,7 +114,7 @@ func RegisterRaw[I, O any](a *API, route Route, handler http.HandlerFunc) {
 	}}
 	a.huma.OpenAPI().AddOperation(&op)
 	a.router.Method(route.Method, route.Path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := a.admit(r, route.Scope); err != nil {
+		if err := a.admit(r, route); err != nil {
 			WriteError(w, r, err)
 			return
 		}
@@ -131,10 +132,14 @@ func (a *API) operation(route Route) huma.Operation {
 	if route.Scope != "" {
 		description = strings.TrimSpace(description + "\n\nNeeds the scope `" + string(route.Scope) + "`.")
 	}
+	security := []map[string][]string{{"bearer": {}}}
+	if route.Public {
+		security = []map[string][]string{}
+	}
 	return huma.Operation{
 		OperationID: route.ID, Method: route.Method, Path: route.Path, Summary: route.Summary, Description: description,
 		Tags: []string{route.Tag}, DefaultStatus: status,
-		Security: []map[string][]string{{"bearer": {}}},
+		Security: security,
 		Responses: map[string]*huma.Response{"default": {
 			Description: "Any error.",
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
@@ -143,7 +148,10 @@ func (a *API) operation(route Route) huma.Operation {
 }
 
 // admit authenticates and checks the scope; from then on the request's context knows the principal.
-func (a *API) admit(r *http.Request, scope auth.Scope) error {
+func (a *API) admit(r *http.Request, route Route) error {
+	if route.Public {
+		return checkQuery(r.URL.RawQuery)
+	}
 	principal, err := a.cfg.Authenticator.Authenticate(r)
 	if err != nil {
 		return err
@@ -152,10 +160,10 @@ func (a *API) admit(r *http.Request, scope auth.Scope) error {
 		return err
 	}
 	notePrincipal(r.Context(), principal)
-	if scope == auth.ScopeOperator {
-		return principal.Require(scope)
+	if route.Scope == auth.ScopeOperator {
+		return principal.Require(route.Scope)
 	}
-	return principal.RequireTenant(scope)
+	return principal.RequireTenant(route.Scope)
 }
 
 // checkQuery refuses what would otherwise be dropped without a word: parameters that cannot be read and those given twice.
@@ -186,10 +194,10 @@ func Principal(ctx context.Context) auth.Principal {
 // Tenant gives the caller's tenant in a handler.
 func Tenant(ctx context.Context) tenant.ID { return Principal(ctx).Tenant }
 
-func (a *API) authorize(scope auth.Scope) func(huma.Context, func(huma.Context)) {
+func (a *API) authorize(route Route) func(huma.Context, func(huma.Context)) {
 	return func(hctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(hctx)
-		if err := a.admit(r, scope); err != nil {
+		if err := a.admit(r, route); err != nil {
 			WriteError(w, r, err)
 			return
 		}

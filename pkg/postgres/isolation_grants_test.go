@@ -56,6 +56,7 @@ beaconpost_api: api_keys: INSERT, SELECT, UPDATE (revoked_at)
 beaconpost_api: deliveries: SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
 beaconpost_api: delivery_attempts: SELECT
 beaconpost_api: endpoint_health: INSERT, SELECT, UPDATE
+beaconpost_api: endpoint_rates: SELECT
 beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
@@ -68,6 +69,7 @@ beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, sco
 beaconpost_delivery: deliveries: SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
 beaconpost_delivery: delivery_attempts: INSERT
 beaconpost_delivery: endpoint_health: DELETE, INSERT, SELECT, UPDATE
+beaconpost_delivery: endpoint_rates: INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_secrets: SELECT
 beaconpost_delivery: endpoints: SELECT, UPDATE (breaker, disabled_at, disabled_reason, status, version)
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE

@@ -144,6 +144,7 @@ deliveries delivery_read beaconpost_delivery SELECT
 deliveries delivery_update beaconpost_delivery UPDATE
 delivery_attempts delivery_record beaconpost_delivery INSERT
 endpoint_health delivery_keep beaconpost_delivery ALL
+endpoint_rates delivery_take beaconpost_delivery ALL
 endpoint_secrets delivery_read beaconpost_delivery SELECT
 endpoint_secrets ingest_reseal beaconpost_ingest ALL
 endpoints delivery_lock beaconpost_delivery UPDATE

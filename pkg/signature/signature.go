@@ -1,13 +1,16 @@
-// Package signature signs webhooks as Standard Webhooks prescribes (https://www.standardwebhooks.com), symmetric scheme v1.
+// Package signature signs webhooks as Standard Webhooks prescribes (https://www.standardwebhooks.com), schemes v1 (HMAC-SHA256) and v1a
+// (ed25519).
 //
 // It owns the secret's text form, its making and the signature. It does not own storing secrets (pkg/secretbox encrypts
 // them), their rotation, or verifying, which receivers do with the official libraries.
 package signature
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -19,11 +22,21 @@ const (
 	HeaderSignature = "Webhook-Signature" // what Sign returns
 )
 
-const version = "v1,"
+// The same for receivers that verify as those of Svix do.
+const (
+	SvixID        = "Svix-Id"
+	SvixTimestamp = "Svix-Timestamp"
+	SvixSignature = "Svix-Signature"
+)
+
+const (
+	versionShared  = "v1,"
+	versionPrivate = "v1a,"
+)
 
 // Sign gives the value of the webhook-signature header: one signature per secret, in the order of secrets, separated by
-// spaces, so that a receiver accepts the webhook as long as it knows one of them. id and body must be exactly what is
-// sent, and ts, in whole seconds, what Timestamp gives. It gives "" without secrets. It neither keeps nor copies body.
+// spaces, so that a receiver accepts the webhook as long as it knows one of them, or its public key. id and body must be exactly what is
+// sent, and ts, in whole seconds, what Timestamp gives. It gives "" without secrets. It does not keep body.
 func Sign(secrets []Secret, id string, ts time.Time, body []byte) string {
 	signed := make([]byte, 0, 96)
 	signed = append(signed, id...)
@@ -31,19 +44,30 @@ func Sign(secrets []Secret, id string, ts time.Time, body []byte) string {
 	signed = strconv.AppendInt(signed, ts.Unix(), 10)
 	signed = append(signed, '.')
 
-	out := make([]byte, 0, len(secrets)*(len(version)+base64.StdEncoding.EncodedLen(sha256.Size)+1))
+	out := make([]byte, 0, len(secrets)*(len(versionShared)+base64.StdEncoding.EncodedLen(sha256.Size)+1))
 	var sum [sha256.Size]byte
 	for i, secret := range secrets {
-		mac := hmac.New(sha256.New, secret.bytes())
-		mac.Write(signed)
-		mac.Write(body)
 		if i > 0 {
 			out = append(out, ' ')
 		}
-		out = append(out, version...)
+		if secret.private {
+			out = appendPrivate(out, secret, signed, body)
+			continue
+		}
+		mac := hmac.New(sha256.New, secret.bytes())
+		mac.Write(signed)
+		mac.Write(body)
+		out = append(out, versionShared...)
 		out = base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0]))
 	}
 	return string(out)
+}
+
+// appendPrivate signs with a private key, which takes the message in one piece.
+func appendPrivate(out []byte, secret Secret, signed, body []byte) []byte {
+	message := slices.Concat(signed, body)
+	out = append(out, versionPrivate...)
+	return base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.bytes(), message))
 }
 
 // Timestamp gives the value of the webhook-timestamp header for ts.

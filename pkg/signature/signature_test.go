@@ -92,7 +92,7 @@ func TestParseSecretRefuses(t *testing.T) {
 	tests := map[string]string{
 		"empty":           "",
 		"no prefix":       encode(32),
-		"other prefix":    "whsk_" + encode(32),
+		"other prefix":    "whpk_" + encode(32),
 		"prefix only":     "whsec_",
 		"upper case":      "WHSEC_" + encode(32),
 		"too short":       "whsec_" + encode(23),

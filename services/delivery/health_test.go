@@ -236,3 +236,41 @@ func TestExhaustedDeliveriesAreRecovered(t *testing.T) {
 	require.Equal(t, old[0], b.query(`SELECT event_id::text FROM deliveries WHERE status = 'exhausted'`))
 	b.requireNoTwins(s)
 }
+
+// Two replicas keep an endpoint's rate together; what is more waits, and nothing is lost.
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	b := prepare(t)
+	b.start(quickBreaker...)
+	b.start(quickBreaker...)
+	var mu sync.Mutex
+	var times []time.Time
+	s := newSink(t, func(int, http.ResponseWriter, *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		times = append(times, time.Now())
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET rate_per_second = 20, rate_burst = 5 WHERE id = $1`, endpointID)
+	fast := newSink(t, nil)
+	fastID, _ := b.endpoint(fast.URL)
+	for i := range 80 {
+		b.send(endpointID, strconv.Itoa(i))
+		b.send(fastID, strconv.Itoa(i))
+	}
+	b.eventually(countPending, "0", fastID)
+	b.eventually(countPending, "0", endpointID)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, times, 80)
+	slices.SortFunc(times, time.Time.Compare)
+	for i := range times {
+		for j := i + 1; j < len(times); j++ {
+			// What a bucket of 5 with 20 a second lets through in that time, and two that were on their way.
+			allowed := 5 + 20*times[j].Sub(times[i]).Seconds() + 2
+			require.LessOrEqual(t, float64(j-i+1), allowed, "%s", times[j].Sub(times[i]))
+		}
+	}
+	require.Less(t, times[79].Sub(times[0]), 8*time.Second, "and the rate is used")
+	require.Equal(t, "1", b.query(`SELECT max(attempts)::text FROM deliveries WHERE endpoint_id = $1`, endpointID))
+}

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,19 @@ func TestBadEndpoints(t *testing.T) {
 		{`{"url":"https://example.com","retry":{"preset":"linear"}}`, "invalid_request", "retry.preset"},
 		{`{"url":"https://example.com","retry":{"preset":"exponential","base":"2s"}}`, "invalid_endpoint", "retry.preset"},
 		{`{"url":"https://example.com","retry":{"max_age":"2161h"}}`, "invalid_endpoint", "retry"},
+		{`{"url":"https://example.com","headers":{"Host":"a"}}`, "invalid_endpoint", "headers.Host"},
+		{`{"url":"https://example.com","headers":{"webhook-id":"a"}}`, "invalid_endpoint", "headers.webhook-id"},
+		{`{"url":"https://example.com","headers":{"X-Forwarded-For":"a"}}`, "invalid_endpoint", "headers.X-Forwarded-For"},
+		{`{"url":"https://example.com","headers":{"A":"a\r\nB: c"}}`, "invalid_endpoint", "headers.A"},
+		{`{"url":"https://example.com","headers":{"A B":"a"}}`, "invalid_endpoint", "headers"},
+		{`{"url":"https://example.com","headers":{"A":"1","a":"2"}}`, "invalid_endpoint", "headers.a"},
+		{`{"url":"https://example.com","headers":{"A":1}}`, "invalid_request", "headers.A"},
+		{`{"url":"https://example.com","signature_headers":"github"}`, "invalid_request", "signature_headers"},
+		{`{"url":"https://example.com","rate_limit":{"per_second":0}}`, "invalid_request", "rate_limit.per_second"},
+		{`{"url":"https://example.com","rate_limit":{"burst":5}}`, "invalid_request", "rate_limit.per_second"},
+		{`{"url":"https://example.com","secret":"whsec_short"}`, "invalid_endpoint", "secret"},
+		{`{"url":"https://example.com","signing":"rsa"}`, "invalid_request", "signing"},
+		{`{"url":"https://example.com","signing":"ed25519","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`, "invalid_endpoint", "signing"},
 		{`{"url":"https://example.com","project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id"},
 		{`{"url":"https://example.com","project_id":"` + theirs.ID + `"}`, "unknown_project", "project_id"},
 	} {
@@ -299,4 +313,96 @@ func TestTextThatPostgresCannotHoldIsTheCallersFault(t *testing.T) {
 	c.Do("POST", "/v1/events", `{"event_type":"a\u0000b","payload":1}`).WantProblem(422, "invalid_event_type", "event_type")
 	id := b.event(c, `{"event_type":"x","payload":"a\u0000b"}`)
 	require.Equal(t, `"a\u0000b"`, string(c.Do("GET", "/v1/events/"+id+"/payload", nil).Want(200, nil).Body))
+}
+
+func TestEndpointOptions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	type view struct {
+		ID               string
+		Headers          map[string]string
+		SignatureHeaders string `json:"signature_headers"`
+		RateLimit        *struct {
+			PerSecond float64 `json:"per_second"`
+			Burst     int
+		} `json:"rate_limit"`
+	}
+	var got view
+	c.Do("POST", "/v1/endpoints", `{"url":"https://example.com","headers":{"X-Shop":"acme","authorization":"Bearer x"},"signature_headers":"both","rate_limit":{"per_second":2.5}}`).Want(201, &got)
+	check := func() {
+		t.Helper()
+		require.Equal(t, map[string]string{"X-Shop": "acme", "authorization": "Bearer x"}, got.Headers)
+		require.Equal(t, "both", got.SignatureHeaders)
+		require.InDelta(t, 2.5, got.RateLimit.PerSecond, 0)
+		require.Equal(t, 3, got.RateLimit.Burst)
+	}
+	check()
+	path := "/v1/endpoints/" + got.ID
+	c.Do("PATCH", path, `{"description":"changes nothing of it"}`).Want(200, &got)
+	check()
+	got = view{}
+	c.Do("PATCH", path, `{"headers":{"a":"b"},"signature_headers":"svix","rate_limit":null}`).Want(200, &got)
+	require.Equal(t, map[string]string{"a": "b"}, got.Headers)
+	require.Equal(t, "svix", got.SignatureHeaders)
+	require.Nil(t, got.RateLimit)
+	c.Do("PATCH", path, `{"signature_headers":"none"}`).WantProblem(422, "invalid_endpoint", "signature_headers")
+	c.Do("PATCH", path, `{"rate_limit":{"per_second":5,"burst":0}}`).WantProblem(422, "invalid_request", "rate_limit.burst")
+	got = view{}
+	c.Do("PATCH", path, `{"headers":null}`).Want(200, &got)
+	require.Empty(t, got.Headers)
+}
+
+func TestSecretsOfOnesOwnAndPublicKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	type view struct {
+		ID        string
+		Secret    string
+		PublicKey string `json:"public_key"`
+	}
+	const own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	var brought view
+	c.Do("POST", "/v1/endpoints", map[string]any{"url": "https://example.com", "secret": own}).Want(201, &brought)
+	require.Equal(t, own, brought.Secret)
+
+	var asymmetric view
+	c.Do("POST", "/v1/endpoints", map[string]any{"url": "https://example.com", "signing": "ed25519"}).Want(201, &asymmetric)
+	require.Empty(t, asymmetric.Secret, "who verifies needs no private key")
+	require.True(t, strings.HasPrefix(asymmetric.PublicKey, "whpk_"))
+	revealed := c.Do("GET", "/v1/endpoints/"+asymmetric.ID+"/secret", nil).Want(200, nil)
+	require.NotContains(t, string(revealed.Body), "whsk_")
+
+	// Anybody may read public keys, without a credential, while they are used.
+	type keys struct {
+		Keys []struct {
+			Kty, Crv, Kid, X string
+			PublicKey        string `json:"public_key"`
+		}
+	}
+	anybody := c
+	anybody.Token = ""
+	var set keys
+	anybody.Do("GET", "/v1/public-keys/"+asymmetric.ID, nil).Want(200, &set)
+	require.Len(t, set.Keys, 1)
+	require.Equal(t, asymmetric.PublicKey, set.Keys[0].PublicKey)
+	raw, err := base64.RawURLEncoding.DecodeString(set.Keys[0].X)
+	require.NoError(t, err)
+	require.Equal(t, asymmetric.PublicKey, "whpk_"+base64.StdEncoding.EncodeToString(raw))
+
+	var rotated view
+	c.Do("POST", "/v1/endpoints/"+asymmetric.ID+"/secret/rotate", map[string]any{"signing": "ed25519"}).Want(200, &rotated)
+	set = keys{}
+	anybody.Do("GET", "/v1/public-keys/"+asymmetric.ID, nil).Want(200, &set)
+	require.Len(t, set.Keys, 2)
+	require.Equal(t, []string{rotated.PublicKey, asymmetric.PublicKey}, []string{set.Keys[0].PublicKey, set.Keys[1].PublicKey}, "both for the overlap, the current one first")
+	c.Do("POST", "/v1/endpoints/"+asymmetric.ID+"/secret/rotate", map[string]any{"secret": own, "overlap": "0s"}).Want(200, &rotated)
+	require.Equal(t, own, rotated.Secret)
+	c.Do("POST", "/v1/endpoints/"+asymmetric.ID+"/secret/rotate", map[string]any{"secret": "whsec_"}).WantProblem(422, "invalid_secret", "secret")
+	for _, id := range []string{brought.ID, uuid.NewString()} {
+		set = keys{}
+		anybody.Do("GET", "/v1/public-keys/"+id, nil).Want(200, &set)
+		require.Empty(t, set.Keys)
+	}
 }

@@ -70,8 +70,21 @@ type Target struct {
 	Disabled   bool
 	Open       bool // the breaker: deliveries are parked
 	Deleted    bool
+	Header     []Field
+	Svix       bool // the signature's fields are sent with these names too
+	SvixOnly   bool // and with no others
+	Rate       Rate
 	Unsignable bool // a secret could not be opened: our fault, so nothing is attempted and nothing counted
 }
+
+// Rate limits the attempts at an endpoint, over all replicas. The zero Rate does not.
+type Rate struct {
+	PerSecond float64
+	Burst     int
+}
+
+// Field is a line of the request's header that the endpoint asked for.
+type Field struct{ Name, Value string }
 
 // Secret is a signing secret that is used until ExpiresAt (zero: no end).
 type Secret struct {

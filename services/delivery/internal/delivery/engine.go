@@ -52,6 +52,8 @@ type Store interface {
 	Advance(ctx context.Context, f Finished) (changed bool, err error)
 	// Park parks deliveries whose attempts were not made because there are too many before them, and has the endpoints drained.
 	Park(ctx context.Context, jobs []*Job) error
+	// Take takes attempts that endpoints' rates permit, and gives what there was for each.
+	Take(ctx context.Context, wants []Want) ([]Grant, error)
 	// Unclaim gives up the claim of a job whose attempt was not made, so that nobody has to wait for its end.
 	Unclaim(ctx context.Context, job *Job) error
 }
@@ -135,7 +137,7 @@ type Engine struct {
 	sending    context.Context // ends when Stop runs out of time
 	cutSending context.CancelFunc
 
-	loops    sync.WaitGroup // dispatchers, keeper and sweeper
+	loops    sync.WaitGroup // dispatchers, keeper, sweeper and rates
 	attempts sync.WaitGroup // attempts being made
 	workers  sync.WaitGroup // goroutines that make attempts, see start
 	idle     chan *work     // to a worker that has nothing to do
@@ -176,6 +178,7 @@ func NewEngine(cfg Config, ports Ports) *Engine {
 	}
 	e.loops.Go(e.keepAlive)
 	e.loops.Go(e.sweep)
+	e.loops.Go(e.rates)
 	return e
 }
 

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"net/http"
 	"sync"
 	"time"
 
@@ -51,6 +52,10 @@ type lane struct {
 	recent    float64 // seconds of an attempt, of late
 	usual     float64 // and usually
 	latencies int
+
+	rate   Rate
+	tokens int       // attempts that the rate permits now
+	dry    time.Time // there is no token before this
 }
 
 func newLanes(slots int) *lanes {
@@ -76,7 +81,7 @@ func (l *lanes) enter(w *work, now time.Time) place {
 		one = &lane{ref: ref, limit: laneFirst}
 		l.of[ref] = one
 	}
-	one.used, w.entered, w.lane = now, now, one
+	one.used, w.entered, w.lane, one.rate = now, now, one, w.Job.Target.Rate
 	if len(one.waiting) == 0 && l.mayRun(one) {
 		l.run(one)
 		return runs
@@ -95,6 +100,8 @@ func (l *lanes) enter(w *work, now time.Time) place {
 func (l *lanes) mayRun(one *lane) bool {
 	free := l.slots - l.running
 	switch {
+	case one.rate.PerSecond > 0 && one.tokens == 0:
+		return false
 	case l.closed || free <= 0 || one.running >= int(one.limit) || l.tenants[one.ref.Tenant] >= max(l.slots/tenantShare, 1):
 		return false
 	case one.running == 0:
@@ -108,6 +115,9 @@ func (l *lanes) run(one *lane) {
 	one.running++
 	l.running++
 	l.tenants[one.ref.Tenant]++
+	if one.rate.PerSecond > 0 {
+		one.tokens--
+	}
 }
 
 // leave ends an attempt (nil: it was cut off) and gives the deliveries that can start now.
@@ -163,7 +173,7 @@ func (one *lane) learn(a *Attempt, now time.Time) {
 		one.lower(a, 1, now)
 		return
 	}
-	if a.StatusCode == 429 {
+	if a.StatusCode == http.StatusTooManyRequests {
 		one.lower(a, 1, now)
 		return
 	}
@@ -245,7 +255,7 @@ func (l *lanes) close() (works []*work) {
 }
 
 // room says how many more deliveries an endpoint's lane has a use for: what it can start, and of an endpoint that answers as many again, for when these are over.
-func (l *lanes) room(ref Ref) int {
+func (l *lanes) room(ref Ref, now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.of[ref]
@@ -255,6 +265,12 @@ func (l *lanes) room(ref Ref) int {
 	room := int(one.limit)
 	if one.proven {
 		room *= 2
+	}
+	if one.rate.PerSecond > 0 {
+		if now.Before(one.dry.Add(-lanePatience / 2)) {
+			return 0
+		}
+		room = min(room, max(int(one.rate.PerSecond*lanePatience.Seconds()/2), one.tokens, 1))
 	}
 	return max(room-one.running-len(one.waiting), 0)
 }

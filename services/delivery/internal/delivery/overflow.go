@@ -6,7 +6,7 @@ import (
 )
 
 // Room says how many more deliveries for an endpoint would not have to wait for long.
-func (e *Engine) Room(endpoint Ref) int { return e.lanes.room(endpoint) }
+func (e *Engine) Room(endpoint Ref) int { return e.lanes.room(endpoint, time.Now()) }
 
 // startAll starts what left its lane. What waited for too long may have a twin by now.
 func (e *Engine) startAll(works []*work) {

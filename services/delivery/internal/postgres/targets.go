@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // Each endpoint comes with the retry policies of its project and its tenant, which is the one with the tenant's own id.
 const selectTargets = `
-SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.breaker = 'open', p.deleted_at IS NOT NULL, p.timeout_ms,
+SELECT m.tenant_id, m.id, p.version, p.url, p.status = 'disabled', p.breaker = 'open', p.deleted_at IS NOT NULL, p.headers, p.signature_headers, coalesce(p.rate_per_second, 0), coalesce(p.rate_burst, 0), p.timeout_ms,
     p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms,
     pr.max_attempts, pr.schedule_ms, pr.base_ms, pr.cap_ms, pr.max_age_ms,
     tr.max_attempts, tr.schedule_ms, tr.base_ms, tr.cap_ms, tr.max_age_ms
@@ -81,13 +82,19 @@ func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Targe
 	for rows.Next() {
 		var owner uuid.UUID
 		var timeout *int64
+		var headers map[string]string
+		var names string
 		var own, project, whole postgres.RetryColumns
 		t := &delivery.Target{}
-		columns := []any{&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Open, &t.Deleted, &timeout}
+		columns := []any{&owner, &t.EndpointID, &t.Version, &t.URL, &t.Disabled, &t.Open, &t.Deleted, &headers, &names, &t.Rate.PerSecond, &t.Rate.Burst, &timeout}
 		err := rows.Scan(slices.Concat(columns, own.Into(), project.Into(), whole.Into())...)
 		if err != nil {
 			return err
 		}
+		for _, name := range slices.Sorted(maps.Keys(headers)) {
+			t.Header = append(t.Header, delivery.Field{Name: name, Value: headers[name]})
+		}
+		t.Svix, t.SvixOnly = names != "standard", names == "svix"
 		t.Timeout = s.defaults.Timeout
 		if timeout != nil {
 			t.Timeout = time.Duration(*timeout) * time.Millisecond

@@ -99,21 +99,11 @@ func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt) {
 }
 
 func (s *Sender) exchange(ctx context.Context, job *delivery.Job, traceparent string, attempt *delivery.Attempt) error {
-	id, at := job.EventID.String(), attempt.StartedAt
-	fields := [...]wire.Field{
-		{Name: "Content-Type", Value: "application/json"},
-		{Name: "User-Agent", Value: s.userAgent},
-		{Name: signature.HeaderID, Value: id},
-		{Name: signature.HeaderTimestamp, Value: signature.Timestamp(at)},
-		{Name: signature.HeaderSignature, Value: signature.Sign(job.Target.SecretsAt(at), id, at, job.Payload)},
-		{Name: "Beaconpost-Event-Type", Value: job.EventType},
-		{Name: "Beaconpost-Delivery-Id", Value: job.ID.String()},
-		{Name: "Beaconpost-Attempt", Value: strconv.Itoa(job.Attempt)},
-		{Name: "Traceparent", Value: traceparent},
-	}
-	header := fields[:]
-	if traceparent == "" {
-		header = header[:len(header)-1]
+	at := attempt.StartedAt
+	var room [16]wire.Field
+	header := s.header(room[:0], job, at)
+	if traceparent != "" {
+		header = append(header, wire.Field{Name: "Traceparent", Value: traceparent})
 	}
 	answer, err := s.client.Post(ctx, &wire.Request{URL: job.Target.URL, Header: header, Body: job.Payload}, at.Add(job.Target.Timeout))
 	attempt.StatusCode, attempt.Excerpt, attempt.Truncated = answer.Status, answer.Excerpt, answer.Truncated
@@ -121,4 +111,27 @@ func (s *Sender) exchange(ctx context.Context, job *delivery.Job, traceparent st
 		attempt.NotBefore = notBefore(answer.RetryAfter, time.Now(), s.longest)
 	}
 	return err
+}
+
+// header appends the fields of a request.
+func (s *Sender) header(header []wire.Field, job *delivery.Job, at time.Time) []wire.Field {
+	id, stamp := job.EventID.String(), signature.Timestamp(at)
+	signed := signature.Sign(job.Target.SecretsAt(at), id, at, job.Payload)
+	header = append(header, wire.Field{Name: "Content-Type", Value: "application/json"}, wire.Field{Name: "User-Agent", Value: s.userAgent})
+	if !job.Target.SvixOnly {
+		header = append(header,
+			wire.Field{Name: signature.HeaderID, Value: id}, wire.Field{Name: signature.HeaderTimestamp, Value: stamp}, wire.Field{Name: signature.HeaderSignature, Value: signed})
+	}
+	if job.Target.Svix {
+		header = append(header,
+			wire.Field{Name: signature.SvixID, Value: id}, wire.Field{Name: signature.SvixTimestamp, Value: stamp}, wire.Field{Name: signature.SvixSignature, Value: signed})
+	}
+	header = append(header,
+		wire.Field{Name: "Beaconpost-Event-Type", Value: job.EventType},
+		wire.Field{Name: "Beaconpost-Delivery-Id", Value: job.ID.String()},
+		wire.Field{Name: "Beaconpost-Attempt", Value: strconv.Itoa(job.Attempt)})
+	for _, f := range job.Target.Header {
+		header = append(header, wire.Field{Name: f.Name, Value: f.Value})
+	}
+	return header
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
@@ -290,5 +291,36 @@ func TestTLS(t *testing.T) {
 		a := send(t, s, within(2*time.Second, job(server.URL)))
 		require.Equal(t, tt.class, a.Class, "%s: %s", name, a.Detail)
 		require.Equal(t, tt.status, a.StatusCode, name)
+	}
+}
+
+// The names that receivers from elsewhere look for, and fields of the endpoint's own.
+func TestHeadersThatTheEndpointAskedFor(t *testing.T) {
+	t.Parallel()
+	got := make(chan http.Header, 1)
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Clone() })
+	s := newSender(t, Config{})
+	for _, names := range []struct{ svix, only bool }{{false, false}, {true, false}, {true, true}} {
+		j := job(url)
+		j.Target.Svix, j.Target.SvixOnly = names.svix, names.only
+		j.Target.Header = []delivery.Field{{Name: "X-Shop", Value: "acme"}, {Name: "Authorization", Value: "Bearer x"}}
+		a := s.Send(t.Context(), j)
+		require.True(t, a.Succeeded())
+		h := <-got
+		require.Equal(t, "acme", h.Get("X-Shop"))
+		require.Equal(t, "Bearer x", h.Get("Authorization"))
+		require.Equal(t, !names.only, h.Get("Webhook-Signature") != "")
+		require.Equal(t, names.svix, h.Get("Svix-Signature") != "")
+		header := http.Header{}
+		for _, name := range []string{"Id", "Timestamp", "Signature"} {
+			header.Set("Webhook-"+name, h.Get("Webhook-"+name)+h.Get("Svix-"+name))
+			if names.svix && !names.only {
+				require.Equal(t, h.Get("Webhook-"+name), h.Get("Svix-"+name))
+				header.Set("Webhook-"+name, h.Get("Svix-"+name))
+			}
+		}
+		receiver, err := standardwebhooks.NewWebhook(j.Target.Secrets[0].Value.Reveal())
+		require.NoError(t, err)
+		require.NoError(t, receiver.Verify(j.Payload, header))
 	}
 }

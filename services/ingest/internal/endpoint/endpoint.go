@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"crypto/ed25519"
 	"net/url"
 	"strings"
 	"time"
@@ -33,10 +34,29 @@ type Endpoint struct {
 	Status      Status
 	Timeout     time.Duration  // of one attempt, body included; 0: the installation's
 	Retry       backoff.Policy // zero fields: the installation's
+	Headers     map[string]string
+	Signature   SignatureHeaders
+	Rate        Rate
 	Disabled    Disabling
 	Health      Health
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+}
+
+// SignatureHeaders says by which names the signature's fields are sent.
+type SignatureHeaders string
+
+// The names: webhook-*, those of Svix for receivers that come from there, or both.
+const (
+	Standard SignatureHeaders = "standard"
+	Svix     SignatureHeaders = "svix"
+	Both     SignatureHeaders = "both"
+)
+
+// Rate limits the attempts at an endpoint. The zero Rate does not.
+type Rate struct {
+	PerSecond float64
+	Burst     int // attempts that may be made at once after a pause
 }
 
 // Disabling says since when and why an endpoint is disabled; zero: it is not.
@@ -82,6 +102,12 @@ type Secret struct {
 	ExpiresAt time.Time
 }
 
+// PublicKey verifies what the private key of a secret signed.
+type PublicKey struct {
+	ID  uuid.UUID // of the secret
+	Key ed25519.PublicKey
+}
+
 // Limits are the installation's bounds on endpoints.
 type Limits struct {
 	MaxTimeout time.Duration
@@ -94,6 +120,8 @@ const (
 	maxDescription = 1000
 	maxPatterns    = 100
 	minTimeout     = 100 * time.Millisecond
+	minRate        = 0.01
+	maxRate        = 100000
 )
 
 // Check says whether e can be stored. All problems come in one fault.
@@ -117,6 +145,15 @@ func (e Endpoint) Check(limits Limits) error {
 	}
 	if e.Timeout != 0 && (e.Timeout < minTimeout || e.Timeout > limits.MaxTimeout) {
 		add("timeout", "Expected a duration from "+minTimeout.String()+" to "+limits.MaxTimeout.String()+".")
+	}
+	for _, d := range checkHeaders(e.Headers) {
+		add(d.Field, d.Message)
+	}
+	if e.Signature != Standard && e.Signature != Svix && e.Signature != Both {
+		add("signature_headers", "Expected standard, svix or both.")
+	}
+	if r := e.Rate; r != (Rate{}) && (r.PerSecond < minRate || r.PerSecond > maxRate || r.Burst < 1 || r.Burst > maxRate) {
+		add("rate_limit", "Expected 0.01 to 100000 per second, and a burst of 1 to 100000.")
 	}
 	if err := e.Retry.Validate(); err != nil {
 		add("retry", err.Error())

@@ -36,6 +36,7 @@ type EndpointStore interface {
 	List(ctx context.Context, t tenant.ID, project, cursor *uuid.UUID, limit int) ([]endpoint.Endpoint, error)
 	Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*endpoint.Endpoint) error) (endpoint.Endpoint, error)
 	Delete(ctx context.Context, t tenant.ID, id uuid.UUID) (cancelled int64, err error)
+	PublicKeys(ctx context.Context, id uuid.UUID) ([]endpoint.PublicKey, error)
 	Recover(ctx context.Context, t tenant.ID, id uuid.UUID, since, until time.Time) (found int, e endpoint.Endpoint, err error)
 	Secrets(ctx context.Context, t tenant.ID, id uuid.UUID) ([]endpoint.Secret, error)
 	Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secret endpoint.Secret, overlap time.Duration) error

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -13,7 +14,6 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
-	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
 )
 
@@ -63,24 +63,28 @@ func viewRetry(p backoff.Policy) *retryView {
 
 // EndpointView is an endpoint without its secret. It is exported so that the framework describes what embeds it.
 type EndpointView struct {
-	ID             uuid.UUID        `json:"id"`
-	URL            string           `json:"url"`
-	Description    string           `json:"description"`
-	EventTypes     []string         `json:"event_types" nullable:"false" doc:"Empty: all."`
-	ProjectID      *uuid.UUID       `json:"project_id,omitempty"`
-	Status         endpoint.Status  `json:"status" enum:"enabled,disabled"`
-	DisabledAt     *time.Time       `json:"disabled_at,omitempty"`
-	DisabledReason string           `json:"disabled_reason,omitempty" enum:"requested,gone,failing" doc:"gone: it answered 410. failing: no attempt succeeded for too long."`
-	Health         HealthView       `json:"health"`
-	Timeout        httpapi.Duration `json:"timeout,omitempty" doc:"Absent: the installation's."`
-	Retry          *retryView       `json:"retry,omitempty" doc:"Absent: the installation's."`
-	CreatedAt      time.Time        `json:"created_at"`
-	UpdatedAt      time.Time        `json:"updated_at"`
+	ID               uuid.UUID                 `json:"id"`
+	URL              string                    `json:"url"`
+	Description      string                    `json:"description"`
+	EventTypes       []string                  `json:"event_types" nullable:"false" doc:"Empty: all."`
+	ProjectID        *uuid.UUID                `json:"project_id,omitempty"`
+	Status           endpoint.Status           `json:"status" enum:"enabled,disabled"`
+	DisabledAt       *time.Time                `json:"disabled_at,omitempty"`
+	DisabledReason   string                    `json:"disabled_reason,omitempty" enum:"requested,gone,failing" doc:"gone: it answered 410. failing: no attempt succeeded for too long."`
+	Health           HealthView                `json:"health"`
+	Timeout          httpapi.Duration          `json:"timeout,omitempty" doc:"Absent: the installation's."`
+	Retry            *retryView                `json:"retry,omitempty" doc:"Absent: the installation's."`
+	Headers          map[string]string         `json:"headers,omitempty" doc:"Sent with every attempt."`
+	SignatureHeaders endpoint.SignatureHeaders `json:"signature_headers" enum:"standard,svix,both" doc:"Names of the signature's fields: webhook-*, svix-* or both."`
+	RateLimit        *rateView                 `json:"rate_limit,omitempty" doc:"Absent: none."`
+	CreatedAt        time.Time                 `json:"created_at"`
+	UpdatedAt        time.Time                 `json:"updated_at"`
 }
 
 type createdEndpointView struct {
 	EndpointView
-	Secret string `json:"secret" doc:"The signing secret (whsec_…). Later it is shown only by the secret route."`
+	Secret    string `json:"secret,omitempty" doc:"The signing secret (whsec_…). Later it is shown only by the secret route. Absent for ed25519."`
+	PublicKey string `json:"public_key,omitempty" doc:"whpk_…, for ed25519; also at /v1/public-keys/{id}."`
 }
 
 func viewEndpoint(e endpoint.Endpoint) EndpointView {
@@ -89,8 +93,31 @@ func viewEndpoint(e endpoint.Endpoint) EndpointView {
 		types = []string{}
 	}
 	return EndpointView{
-		e.ID, e.URL, e.Description, types, e.ProjectID, e.Status, optionalTime(e.Disabled.At), e.Disabled.Reason, viewHealth(e.Health), httpapi.Duration(e.Timeout), viewRetry(e.Retry), e.CreatedAt.UTC(), e.UpdatedAt.UTC(),
+		e.ID, e.URL, e.Description, types, e.ProjectID, e.Status, optionalTime(e.Disabled.At), e.Disabled.Reason, viewHealth(e.Health), httpapi.Duration(e.Timeout), viewRetry(e.Retry), e.Headers, e.Signature, viewRate(e.Rate), e.CreatedAt.UTC(), e.UpdatedAt.UTC(),
 	}
+}
+
+type rateView struct {
+	PerSecond float64 `json:"per_second" minimum:"0.01" maximum:"100000" doc:"Attempts per second, over all replicas."`
+	Burst     int     `json:"burst,omitempty" minimum:"1" maximum:"100000" doc:"Attempts that may be made at once after a pause; per_second, rounded up, unless given."`
+}
+
+func (v *rateView) rate() endpoint.Rate {
+	if v == nil || *v == (rateView{}) {
+		return endpoint.Rate{}
+	}
+	r := endpoint.Rate{PerSecond: v.PerSecond, Burst: v.Burst}
+	if r.Burst == 0 {
+		r.Burst = int(math.Ceil(v.PerSecond))
+	}
+	return r
+}
+
+func viewRate(r endpoint.Rate) *rateView {
+	if r == (endpoint.Rate{}) {
+		return nil
+	}
+	return &rateView{r.PerSecond, r.Burst}
 }
 
 // HealthView is what attempts at an endpoint showed and what is done about it.
@@ -131,26 +158,33 @@ func optionalTime(t time.Time) *time.Time {
 
 type createEndpointInput struct {
 	Body struct {
-		URL         string           `json:"url" maxLength:"2048" doc:"An absolute http or https URL." example:"https://example.com/webhooks"`
-		Description string           `json:"description,omitempty" maxLength:"1000"`
-		EventTypes  []string         `json:"event_types,omitempty" maxItems:"100" doc:"Event types or prefixes such as order.*. Absent or empty: all."`
-		ProjectID   *uuid.UUID       `json:"project_id,omitempty" format:"uuid" doc:"Receive only events of this project."`
-		Status      endpoint.Status  `json:"status,omitempty" enum:"enabled,disabled" default:"enabled"`
-		Timeout     httpapi.Duration `json:"timeout,omitempty" doc:"Bound on one attempt, including the answer's body."`
-		Retry       *retryView       `json:"retry,omitempty"`
+		URL              string                    `json:"url" maxLength:"2048" doc:"An absolute http or https URL." example:"https://example.com/webhooks"`
+		Description      string                    `json:"description,omitempty" maxLength:"1000"`
+		EventTypes       []string                  `json:"event_types,omitempty" maxItems:"100" doc:"Event types or prefixes such as order.*. Absent or empty: all."`
+		ProjectID        *uuid.UUID                `json:"project_id,omitempty" format:"uuid" doc:"Receive only events of this project."`
+		Status           endpoint.Status           `json:"status,omitempty" enum:"enabled,disabled" default:"enabled"`
+		Timeout          httpapi.Duration          `json:"timeout,omitempty" doc:"Bound on one attempt, including the answer's body."`
+		Retry            *retryView                `json:"retry,omitempty"`
+		Headers          map[string]string         `json:"headers,omitempty" doc:"Fields that are sent with every attempt, at most 32. Those that say how the request travels, or that are ours, are refused."`
+		SignatureHeaders endpoint.SignatureHeaders `json:"signature_headers,omitempty" enum:"standard,svix,both" default:"standard"`
+		RateLimit        *rateView                 `json:"rate_limit,omitempty"`
+		SecretChoice
 	}
 }
 
 type updateEndpointInput struct {
 	ID   uuid.UUID `path:"id" format:"uuid"`
 	Body struct {
-		URL         httpapi.Optional[string]           `json:"url,omitempty"`
-		Description httpapi.Optional[string]           `json:"description,omitempty"`
-		EventTypes  httpapi.Optional[[]string]         `json:"event_types,omitempty" doc:"null or []: all."`
-		ProjectID   httpapi.Optional[*uuid.UUID]       `json:"project_id,omitempty"`
-		Status      httpapi.Optional[string]           `json:"status,omitempty" doc:"enabled or disabled. Deliveries of a disabled endpoint are kept without being attempted; enabling it lets them go, oldest first."`
-		Timeout     httpapi.Optional[httpapi.Duration] `json:"timeout,omitempty" doc:"null: the installation's."`
-		Retry       httpapi.Optional[retryView]        `json:"retry,omitempty" doc:"Replaces the whole policy; null: the installation's."`
+		URL              httpapi.Optional[string]            `json:"url,omitempty"`
+		Description      httpapi.Optional[string]            `json:"description,omitempty"`
+		EventTypes       httpapi.Optional[[]string]          `json:"event_types,omitempty" doc:"null or []: all."`
+		ProjectID        httpapi.Optional[*uuid.UUID]        `json:"project_id,omitempty"`
+		Status           httpapi.Optional[string]            `json:"status,omitempty" doc:"enabled or disabled. Deliveries of a disabled endpoint are kept without being attempted; enabling it lets them go, oldest first."`
+		Timeout          httpapi.Optional[httpapi.Duration]  `json:"timeout,omitempty" doc:"null: the installation's."`
+		Retry            httpapi.Optional[retryView]         `json:"retry,omitempty" doc:"Replaces the whole policy; null: the installation's."`
+		Headers          httpapi.Optional[map[string]string] `json:"headers,omitempty" doc:"Replaces all of them; null: none."`
+		SignatureHeaders httpapi.Optional[string]            `json:"signature_headers,omitempty" doc:"standard, svix or both."`
+		RateLimit        httpapi.Optional[rateView]          `json:"rate_limit,omitempty" doc:"null: none."`
 	}
 }
 
@@ -210,27 +244,20 @@ func (h *Handlers) createEndpoint(ctx context.Context, in *createEndpointInput) 
 	}
 	e := endpoint.Endpoint{
 		ID: id, ProjectID: b.ProjectID, URL: b.URL, Description: b.Description, Filter: b.EventTypes, Status: b.Status,
-		Timeout: time.Duration(b.Timeout), Retry: retry,
+		Timeout: time.Duration(b.Timeout), Retry: retry, Headers: b.Headers, Signature: b.SignatureHeaders, Rate: b.RateLimit.rate(),
 	}
 	if err := e.Check(h.Limits); err != nil {
 		return nil, err
 	}
-	secret, err := newSecret()
+	secret, err := b.choose("invalid_endpoint")
 	if err != nil {
 		return nil, err
 	}
 	if err := h.Endpoints.Create(ctx, t, &e, secret); err != nil {
 		return nil, err
 	}
-	return &struct{ Body createdEndpointView }{createdEndpointView{viewEndpoint(e), secret.Value.Reveal()}}, nil
-}
-
-func newSecret() (endpoint.Secret, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return endpoint.Secret{}, fmt.Errorf("make secret id: %w", err)
-	}
-	return endpoint.Secret{ID: id, Value: signature.NewSecret()}, nil
+	shared, public := revealed(secret.Value)
+	return &struct{ Body createdEndpointView }{createdEndpointView{viewEndpoint(e), shared, public}}, nil
 }
 
 type listEndpointsInput struct {
@@ -290,6 +317,11 @@ func (in *updateEndpointInput) apply(e *endpoint.Endpoint) (err error) {
 	timeout := httpapi.Duration(e.Timeout)
 	b.Timeout.Apply(&timeout)
 	e.Timeout = time.Duration(timeout)
+	b.Headers.Apply(&e.Headers)
+	b.SignatureHeaders.Apply((*string)(&e.Signature))
+	if b.RateLimit.Set {
+		e.Rate = b.RateLimit.Value.rate()
+	}
 	if b.Retry.Set {
 		e.Retry, err = b.Retry.Value.policy("invalid_endpoint", "retry.")
 	}

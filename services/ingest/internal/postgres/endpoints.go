@@ -26,9 +26,10 @@ func NewEndpoints(db *postgres.DB, ring *secretbox.Keyring) *Endpoints {
 }
 
 const insertEndpoint = `
-INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms, disabled_at, disabled_reason)
+INSERT INTO endpoints (tenant_id, id, project_id, url, description, event_types, status, timeout_ms, max_attempts, retry_schedule_ms, retry_base_ms, retry_cap_ms, retry_max_age_ms,
+    headers, signature_headers, rate_per_second, rate_burst, disabled_at, disabled_reason)
 VALUES (@tenant, @id, @project, @url, @description, @event_types, @status, @timeout_ms, @max_attempts, @schedule_ms, @base_ms, @cap_ms, @max_age_ms,
-    CASE WHEN @status = 'disabled' THEN now() END, CASE WHEN @status = 'disabled' THEN 'requested' END)
+    @headers, @signature, @per_second, @burst, CASE WHEN @status = 'disabled' THEN now() END, CASE WHEN @status = 'disabled' THEN 'requested' END)
 RETURNING created_at, updated_at, disabled_at, coalesce(disabled_reason, '')`
 
 // Create stores a new endpoint with its first secret and fills in the times.
@@ -68,7 +69,7 @@ func changedInto(e *endpoint.Endpoint) []any {
 const (
 	selectEndpointColumns = `
 SELECT p.id, p.project_id, p.url, p.description, p.event_types, p.status, p.timeout_ms, p.max_attempts, p.retry_schedule_ms, p.retry_base_ms, p.retry_cap_ms, p.retry_max_age_ms,
-    p.created_at, p.updated_at, p.disabled_at, coalesce(p.disabled_reason, ''), p.breaker, coalesce(h.reason, ''), h.since, coalesce(h.failures, 0), h.failing_since, h.last_failed_at,
+    p.headers, p.signature_headers, coalesce(p.rate_per_second, 0), coalesce(p.rate_burst, 0), p.created_at, p.updated_at, p.disabled_at, coalesce(p.disabled_reason, ''), p.breaker, coalesce(h.reason, ''), h.since, coalesce(h.failures, 0), h.failing_since, h.last_failed_at,
     coalesce(h.last_status, 0), coalesce(h.last_class, ''), coalesce(h.probes, 0), CASE WHEN h.state = 'open' THEN h.probe_at END,
     CASE WHEN h.state = 'draining' THEN h.drain_rate ELSE 0 END, h.recover_from IS NOT NULL, coalesce(h.recovered, 0)
 FROM endpoints p LEFT JOIN endpoint_health h ON h.tenant_id = p.tenant_id AND h.endpoint_id = p.id `
@@ -111,6 +112,7 @@ const (
 	updateEndpoint = `
 UPDATE endpoints SET url = @url, description = @description, event_types = @event_types, status = @status, timeout_ms = @timeout_ms,
     max_attempts = @max_attempts, retry_schedule_ms = @schedule_ms, retry_base_ms = @base_ms, retry_cap_ms = @cap_ms, retry_max_age_ms = @max_age_ms, project_id = @project,
+    headers = @headers, signature_headers = @signature, rate_per_second = @per_second, rate_burst = @burst,
     breaker = CASE WHEN @status = 'disabled' THEN 'closed' WHEN status = 'disabled' THEN 'draining' ELSE breaker END,
     disabled_at = CASE WHEN @status = 'disabled' THEN coalesce(disabled_at, now()) END,
     disabled_reason = CASE WHEN @status = 'disabled' THEN coalesce(disabled_reason, 'requested') END
@@ -199,6 +201,10 @@ func endpointArgs(t tenant.ID, e *endpoint.Endpoint) pgx.NamedArgs {
 	args := pgx.NamedArgs{
 		"tenant": t.UUID(), "id": e.ID, "project": e.ProjectID, "url": e.URL, "description": e.Description,
 		"event_types": types, "status": e.Status, "timeout_ms": millis(e.Timeout),
+		"headers": e.Headers, "signature": e.Signature, "per_second": positive(e.Rate.PerSecond), "burst": positive(e.Rate.Burst),
+	}
+	if e.Headers == nil {
+		args["headers"] = map[string]string{}
 	}
 	retryArgs(args, e.Retry)
 	return args
@@ -207,7 +213,7 @@ func endpointArgs(t tenant.ID, e *endpoint.Endpoint) pgx.NamedArgs {
 // millis and positive store "not set" as null.
 func millis(d time.Duration) *int64 { return positive(d.Milliseconds()) }
 
-func positive[N int | int64](n N) *N {
+func positive[N int | int64 | float64](n N) *N {
 	if n == 0 {
 		return nil
 	}
@@ -219,6 +225,7 @@ func scanEndpoint(row pgx.CollectableRow) (endpoint.Endpoint, error) {
 	var timeout *int64
 	var retry postgres.RetryColumns
 	into := append([]any{&e.ID, &e.ProjectID, &e.URL, &e.Description, &e.Filter, &e.Status, &timeout}, retry.Into()...)
+	into = append(into, &e.Headers, &e.Signature, &e.Rate.PerSecond, &e.Rate.Burst)
 	err := row.Scan(append(append(into, changedInto(&e)...), healthInto(&e.Health)...)...)
 	e.Timeout, e.Retry = duration(timeout), retry.Policy()
 	return e, err

@@ -16,14 +16,14 @@ import (
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
 )
 
-const insertSecret = `INSERT INTO endpoint_secrets (tenant_id, id, endpoint_id, key_id, ciphertext) VALUES ($1, $2, $3, $4, $5)`
+const insertSecret = `INSERT INTO endpoint_secrets (tenant_id, id, endpoint_id, key_id, ciphertext, public_key) VALUES ($1, $2, $3, $4, $5, $6)`
 
 func (s *Endpoints) insertSecret(ctx context.Context, q postgres.Querier, t tenant.ID, endpointID uuid.UUID, secret endpoint.Secret) error {
 	keyID, ciphertext, err := s.ring.Seal([]byte(secret.Value.Reveal()), postgres.SecretAAD(t, endpointID, secret.ID))
 	if err != nil {
 		return fmt.Errorf("seal secret: %w", err)
 	}
-	_, err = q.Exec(ctx, insertSecret, t.UUID(), secret.ID, endpointID, keyID, ciphertext)
+	_, err = q.Exec(ctx, insertSecret, t.UUID(), secret.ID, endpointID, keyID, ciphertext, []byte(secret.Value.Public()))
 	return err
 }
 
@@ -82,6 +82,23 @@ func (s *Endpoints) Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secre
 		}
 		return s.insertSecret(ctx, q, t, id, secret)
 	})
+}
+
+const selectPublicKeys = `
+SELECT s.id, s.public_key FROM endpoint_secrets s
+WHERE s.endpoint_id = $1 AND s.public_key IS NOT NULL AND (s.expires_at IS NULL OR s.expires_at > now()) ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC`
+
+// PublicKeys gives the public keys that an endpoint's webhooks can be verified with now, the current one first, to whoever asks.
+func (s *Endpoints) PublicKeys(ctx context.Context, id uuid.UUID) (keys []endpoint.PublicKey, err error) {
+	err = s.db.As(ctx, postgres.RoleIngest, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, selectPublicKeys, id)
+		if err != nil {
+			return err
+		}
+		keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[endpoint.PublicKey])
+		return err
+	})
+	return keys, err
 }
 
 const (
