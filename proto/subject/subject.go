@@ -18,6 +18,10 @@ const (
 	RetryAll = "deliveries.retry.*"
 	// ForgetAPIKey is a plain subject, of no stream: its messages say which API key was changed, by its id in canonical text.
 	ForgetAPIKey = "credentials.api_key.forget"
+	// SendTest is a plain subject for requests of test attempts; delivery services answer as TestGroup.
+	SendTest = "endpoints.test"
+	// TestGroup is the queue group of delivery services.
+	TestGroup = "delivery"
 	// Shards is how many ready subjects tenants are spread over.
 	Shards = 16
 

@@ -231,6 +231,11 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 		return nil, err
 	}
 	platform.Push("consumer", 5*time.Second, consumer.Stop)
+	tests, err := deliverystream.NewTests(platform.NATS, &delivery.Tester{Targets: store, Sender: sender}, platform.Telemetry.Log)
+	if err != nil {
+		return nil, err
+	}
+	platform.Push("test attempts", 5*time.Second, tests.Stop)
 	platform.Telemetry.Registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "beaconpost_delivery_in_flight", Help: "Deliveries that are being checked, sent or recorded.",

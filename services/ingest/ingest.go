@@ -38,6 +38,9 @@ type Config struct {
 	Network        netguard.Policy    `envPrefix:"NETWORK_"`
 }
 
+// testMargin is what a test attempt may take beyond the longest timeout.
+const testMargin = 5 * time.Second
+
 // Service is a running ingest.
 type Service struct {
 	service.Hosted
@@ -76,6 +79,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Events:    ingestpg.NewEvents(platform.DB),
 		Endpoints: ingestpg.NewEndpoints(platform.DB, cfg.SecretsKeys),
 		Accounts:  s.accounts,
+		Tester:    ingeststream.NewTester(platform.NATS, cfg.MaxTimeout+testMargin),
 		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 
 		MaxPayload: int(cfg.MaxPayload), ForgetKey: platform.ForgetAPIKey,

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,12 +55,7 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	of, id := func(i int) uuid.UUID { return tenants[i] }, func(i int) uuid.UUID { return ids[i] }
-	p := &postgres.Pipeline{}
-	p.RoleForKeys(postgres.RoleDelivery)
-	p.Queue(selectTargets, func(rows pgx.Rows) error { return s.readTargets(rows, missing) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
-	p.Queue(selectSecrets, func(rows pgx.Rows) error { return s.readSecrets(rows, missing) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
-	if err := s.db.Run(ctx, p); err != nil {
+	if err := s.loadTargets(ctx, tenants, ids, missing); err != nil {
 		return err
 	}
 	for ref, t := range missing {
@@ -76,6 +72,29 @@ func (s *Store) fillTargets(ctx context.Context, found []*due) error {
 		}
 	}
 	return nil
+}
+
+// loadTargets reads endpoints with their secrets.
+func (s *Store) loadTargets(ctx context.Context, tenants, ids []uuid.UUID, into map[delivery.Ref]*delivery.Target) error {
+	of, id := func(i int) uuid.UUID { return tenants[i] }, func(i int) uuid.UUID { return ids[i] }
+	p := &postgres.Pipeline{}
+	p.RoleForKeys(postgres.RoleDelivery)
+	p.Queue(selectTargets, func(rows pgx.Rows) error { return s.readTargets(rows, into) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
+	p.Queue(selectSecrets, func(rows pgx.Rows) error { return s.readSecrets(rows, into) }, postgres.UUIDs(len(ids), of), postgres.UUIDs(len(ids), id))
+	return s.db.Run(ctx, p)
+}
+
+// Target implements delivery.TargetStore.
+func (s *Store) Target(ctx context.Context, endpoint delivery.Ref) (*delivery.Target, error) {
+	found := map[delivery.Ref]*delivery.Target{}
+	if err := s.loadTargets(ctx, []uuid.UUID{endpoint.Tenant.UUID()}, []uuid.UUID{endpoint.ID}, found); err != nil {
+		return nil, err
+	}
+	t := found[endpoint]
+	if t != nil && t.Unsignable {
+		return nil, errors.New("signing secret cannot be opened")
+	}
+	return t, nil
 }
 
 func (s *Store) readTargets(rows pgx.Rows, into map[delivery.Ref]*delivery.Target) error {

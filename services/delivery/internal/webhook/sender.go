@@ -22,7 +22,10 @@ import (
 	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
 
-var _ delivery.Sender = (*Sender)(nil)
+var (
+	_ delivery.Sender     = (*Sender)(nil)
+	_ delivery.TestSender = (*Sender)(nil)
+)
 
 // Config of a Sender.
 type Config struct {
@@ -60,6 +63,26 @@ func (s *Sender) Close() { s.client.Close() }
 
 // Send implements delivery.Sender. The target's timeout bounds everything from the dial to the end of the answer's body.
 func (s *Sender) Send(ctx context.Context, job *delivery.Job) *delivery.Attempt {
+	return s.send(ctx, job, nil)
+}
+
+// Test implements delivery.TestSender.
+func (s *Sender) Test(ctx context.Context, job *delivery.Job) (*delivery.Attempt, []delivery.Phase) {
+	var t wire.Timing
+	attempt := s.send(ctx, job, &t)
+	var phases []delivery.Phase
+	for _, p := range []delivery.Phase{
+		{Name: "resolve", Took: t.Resolve}, {Name: "connect", Took: t.Connect}, {Name: "handshake", Took: t.Handshake},
+		{Name: "send", Took: t.Send}, {Name: "wait", Took: t.Wait}, {Name: "receive", Took: t.Receive},
+	} {
+		if p.Took > 0 {
+			phases = append(phases, p)
+		}
+	}
+	return attempt, phases
+}
+
+func (s *Sender) send(ctx context.Context, job *delivery.Job, timing *wire.Timing) *delivery.Attempt {
 	traced, span := s.tracer.Start(telemetry.WithTraceparent(ctx, job.Traceparent), http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(traced)}
@@ -68,7 +91,7 @@ func (s *Sender) Send(ctx context.Context, job *delivery.Job) *delivery.Attempt 
 		return nil // no randomness: nothing was sent, the message comes back
 	}
 	attempt.ID = id
-	err = s.exchange(ctx, job, telemetry.Traceparent(traced), attempt)
+	err = s.exchange(ctx, job, &wire.Request{URL: job.Target.URL, Body: job.Payload, Timing: timing}, telemetry.Traceparent(traced), attempt)
 	attempt.Duration = time.Since(attempt.StartedAt)
 	if err != nil && ctx.Err() != nil {
 		return nil // cut by our own shutdown
@@ -98,14 +121,14 @@ func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt) {
 	}
 }
 
-func (s *Sender) exchange(ctx context.Context, job *delivery.Job, traceparent string, attempt *delivery.Attempt) error {
+func (s *Sender) exchange(ctx context.Context, job *delivery.Job, r *wire.Request, traceparent string, attempt *delivery.Attempt) error {
 	at := attempt.StartedAt
 	var room [16]wire.Field
-	header := s.header(room[:0], job, at)
+	r.Header = s.header(room[:0], job, at)
 	if traceparent != "" {
-		header = append(header, wire.Field{Name: "Traceparent", Value: traceparent})
+		r.Header = append(r.Header, wire.Field{Name: "Traceparent", Value: traceparent})
 	}
-	answer, err := s.client.Post(ctx, &wire.Request{URL: job.Target.URL, Header: header, Body: job.Payload}, at.Add(job.Target.Timeout))
+	answer, err := s.client.Post(ctx, r, at.Add(job.Target.Timeout))
 	attempt.StatusCode, attempt.Excerpt, attempt.Truncated = answer.Status, answer.Excerpt, answer.Truncated
 	if answer.RetryAfter != "" && !attempt.Succeeded() {
 		attempt.NotBefore = notBefore(answer.RetryAfter, time.Now(), s.longest)

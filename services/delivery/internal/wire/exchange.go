@@ -37,6 +37,8 @@ type exchange struct {
 	scratch  []byte
 	answer   Answer
 	reusable bool // the connection, after an exchange without error
+	timing   *Timing
+	watch    watch
 }
 
 //nolint:gochecknoglobals // buffers without meaning
@@ -93,6 +95,7 @@ func (x *exchange) prepare(r *Request) (address, error) {
 func (x *exchange) over(ctx context.Context, conn net.Conn, l Limits, deadline time.Time) (Answer, bool, error) {
 	x.ctx, x.conn, x.limits, x.deadline, x.budget, x.reusable = ctx, conn, l, deadline, l.HeaderBytes, true
 	x.in.Reset(conn)
+	x.watch = watchOf(x.timing)
 	err := x.run()
 	return x.answer, err == nil && x.reusable && x.in.Buffered() == 0, err
 }
@@ -102,6 +105,7 @@ func (x *exchange) run() error {
 		return x.sendBeside()
 	}
 	sent := x.send()
+	x.watch.lap(func(t *Timing, took time.Duration) { t.Send = took })
 	if sent != nil && !isGone(sent) {
 		return &Error{Send, sent}
 	}
@@ -162,13 +166,17 @@ func (x *exchange) receive() error {
 	if limited {
 		x.readUntil(time.Now().Add(x.limits.Header))
 	}
-	if err := x.receiveHeader(); err != nil {
+	err := x.receiveHeader()
+	x.watch.lap(func(t *Timing, took time.Duration) { t.Wait = took })
+	if err != nil {
 		return &Error{Wait, err}
 	}
 	if limited {
 		x.readUntil(x.deadline)
 	}
-	if err := x.receiveBody(); err != nil {
+	err = x.receiveBody()
+	x.watch.lap(func(t *Timing, took time.Duration) { t.Receive = took })
+	if err != nil {
 		return &Error{Receive, err}
 	}
 	return nil

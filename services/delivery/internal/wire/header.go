@@ -19,6 +19,9 @@ type framing struct {
 
 // header reads one answer's status line and header, interim answers being answers too, into x.framing.
 func (x *exchange) header() (status int, err error) {
+	if err := x.beginsAnswer(); err != nil {
+		return 0, err
+	}
 	line, whole, err := x.line()
 	if err != nil {
 		return 0, err
@@ -39,6 +42,19 @@ func (x *exchange) header() (status int, err error) {
 	x.framing, err = f.framing(minor)
 	x.answer.RetryAfter = f.retryAfter
 	return status, err
+}
+
+// beginsAnswer looks at the first bytes: what is no answer of HTTP/1 is seen at once, though its line may never end.
+func (x *exchange) beginsAnswer() error {
+	const begin = "HTTP/1."
+	if _, err := x.in.Peek(1); err != nil {
+		return nil //nolint:nilerr // whoever reads on finds it
+	}
+	head, _ := x.in.Peek(min(x.in.Buffered(), len(begin)))
+	if string(head) != begin[:len(head)] {
+		return ProtocolError("the answer does not begin as one of HTTP/1.1")
+	}
+	return nil
 }
 
 // fields reads up to an empty line.

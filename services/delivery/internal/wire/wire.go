@@ -96,6 +96,12 @@ type Request struct {
 	URL    string
 	Header []Field
 	Body   []byte
+	Timing *Timing // if set, it is filled in, and the exchange has a connection of its own
+}
+
+// Timing says how long the phases of an exchange took.
+type Timing struct {
+	Resolve, Connect, Handshake, Send, Wait, Receive time.Duration
 }
 
 // Field is a line of a header. Name is a token; what Value must not hold (RFC 9110, 5.5) is replaced by spaces.
@@ -144,7 +150,8 @@ func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answ
 	if err != nil {
 		return Answer{}, &InvalidURLError{err}
 	}
-	conn, err := c.connect(ctx, at, deadline)
+	x.timing = r.Timing
+	conn, err := c.connection(ctx, at, deadline, r.Timing)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -155,7 +162,7 @@ func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answ
 		return Answer{}, &Error{Send, ctx.Err()} // and nothing was sent
 	}
 	answer, again, err := x.over(ctx, conn.Conn, c.limits, deadline)
-	if uncut() && again {
+	if uncut() && again && r.Timing == nil {
 		c.pool.put(conn)
 	} else {
 		_ = conn.Close()
@@ -165,21 +172,32 @@ func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answ
 
 func past() time.Time { return time.Unix(1, 0) }
 
-// connect gives a connection on which nothing was sent by this exchange yet and whose deadline is set.
-func (c *Client) connect(ctx context.Context, at address, deadline time.Time) (*conn, error) {
+// connection gives one on which nothing was sent by this exchange yet and whose deadline is set.
+func (c *Client) connection(ctx context.Context, at address, deadline time.Time, timing *Timing) (*conn, error) {
+	if timing != nil {
+		return c.connect(ctx, at, deadline, timing)
+	}
 	for idle := c.pool.get(at); idle != nil; idle = c.pool.get(at) {
 		if idle.ready(deadline) {
 			return idle, nil
 		}
 		_ = idle.Close()
 	}
-	raw, err := c.dial(ctx, at, deadline)
+	return c.connect(ctx, at, deadline, nil)
+}
+
+func (c *Client) connect(ctx context.Context, at address, deadline time.Time, timing *Timing) (*conn, error) {
+	watch := watchOf(timing)
+	raw, err := c.dial(watch.resolving(ctx), at, deadline)
+	watch.lap(func(t *Timing, took time.Duration) { t.Connect = took - t.Resolve })
 	if err != nil {
 		return nil, &Error{Connect, err}
 	}
 	made := newConn(raw, at)
 	if at.secure {
-		if made.Conn, err = c.handshake(ctx, raw, at, deadline); err != nil {
+		made.Conn, err = c.handshake(ctx, raw, at, deadline)
+		watch.lap(func(t *Timing, took time.Duration) { t.Handshake = took })
+		if err != nil {
 			_ = raw.Close()
 			return nil, &Error{Handshake, err}
 		}

@@ -50,7 +50,7 @@ func TestFilterMatches(t *testing.T) {
 var limits = endpoint.Limits{MaxTimeout: 30 * time.Second, CheckURL: netguard.Policy{}.CheckURL}
 
 func good() endpoint.Endpoint {
-	return endpoint.Endpoint{URL: "https://example.com/webhooks?x=1", Status: endpoint.Enabled}
+	return endpoint.Endpoint{URL: "https://example.com/webhooks?x=1", Status: endpoint.Enabled, Signature: endpoint.Standard}
 }
 
 func TestGoodEndpoints(t *testing.T) {
@@ -141,13 +141,13 @@ func TestBadEndpointsNameTheField(t *testing.T) {
 
 func TestAllProblemsOfAnEndpointComeTogether(t *testing.T) {
 	t.Parallel()
-	e := endpoint.Endpoint{URL: "nowhere", Description: strings.Repeat("\x00", 1001), Filter: endpoint.Filter{"a b"}, Status: "paused", Timeout: time.Hour, Retry: backoff.Policy{Jitter: 2}}
+	e := endpoint.Endpoint{URL: "nowhere", Description: strings.Repeat("\x00", 1001), Filter: endpoint.Filter{"a b"}, Status: "paused", Timeout: time.Hour, Headers: map[string]string{"Host": "x"}, Rate: endpoint.Rate{PerSecond: -1}, Retry: backoff.Policy{Jitter: 2}}
 	f := fault.From(e.Check(limits))
 	var fields []string
 	for _, d := range f.Details {
 		fields = append(fields, d.Field)
 	}
-	require.Equal(t, []string{"url", "description", "description", "event_types", "status", "timeout", "retry"}, fields)
+	require.Equal(t, []string{"url", "description", "description", "event_types", "status", "timeout", "headers.Host", "signature_headers", "rate_limit", "retry"}, fields)
 	require.Equal(t, f.Details[0].Field, f.Field)
 	require.Equal(t, f.Details[0].Message, f.Message)
 }
@@ -158,4 +158,28 @@ func TestTheInstallationRefusesURLs(t *testing.T) {
 	refuse := endpoint.Limits{MaxTimeout: time.Second, CheckURL: func(u *url.URL) error { return errors.New(u.Host + " is not for you") }}
 	require.Equal(t, "example.com is not for you", fault.From(e.Check(refuse)).Message)
 	require.NoError(t, e.Check(endpoint.Limits{MaxTimeout: time.Second}))
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]bool{
+		"X-Shop": false, "authorization": false, "x_y.z~1": false, "X-Forward": false, "Webhooks": false,
+		"": true, "a b": true, "ä": true, "a:": true, strings.Repeat("a", 101): true,
+		"Host": true, "CONTENT-TYPE": true, "Transfer-Encoding": true, "Proxy-Authorization": true, "Webhook-Id": true, "svix-signature": true, "Beaconpost-Attempt": true, "Traceparent": true,
+	} {
+		e := good()
+		e.Headers = map[string]string{name: "v"}
+		require.Equal(t, wrong, e.Check(limits) != nil, name)
+	}
+	for value, wrong := range map[string]bool{"": false, "a b\tc": false, " a": true, "a\n": true, "ü": true, "\x7f": true, strings.Repeat("a", 4096): false, strings.Repeat("a", 4097): true} {
+		e := good()
+		e.Headers = map[string]string{"X-A": value}
+		require.Equal(t, wrong, e.Check(limits) != nil, "%.10q", value)
+	}
+	e := good()
+	e.Headers = map[string]string{}
+	for i := range 33 {
+		e.Headers["X-"+strings.Repeat("a", i)] = "v"
+	}
+	require.Error(t, e.Check(limits))
 }

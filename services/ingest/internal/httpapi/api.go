@@ -62,6 +62,7 @@ type Handlers struct {
 	Events    EventReader
 	Endpoints EndpointStore
 	Accounts  AccountStore
+	Tester    Tester
 	Limits    endpoint.Limits
 
 	MaxPayload int             // bytes
