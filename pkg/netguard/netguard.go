@@ -4,6 +4,10 @@
 // be dialled, after every name resolution and for every redirect or retry; CheckURL is early feedback and proves
 // nothing, because a name may resolve differently later. It does not own HTTP clients, and cannot see through a proxy:
 // with one, the proxy has to refuse private addresses itself.
+//
+// What is public is code.dny.dev/ssrf's to say: its lists are generated from IANA's registries. The rest is ours, because
+// that library has one list for allow and deny, which also opens what is behind an allowed transition network, does not
+// know metadata services in private networks, and reads neither URLs nor a configuration.
 package netguard
 
 import (
@@ -13,19 +17,43 @@ import (
 	"syscall"
 
 	"code.dny.dev/ssrf"
+
+	"github.com/beaconpost/beaconpost/pkg/config"
 )
 
 // Policy says what may be dialled. The zero Policy permits every port of public unicast addresses and nothing else. It is
 // a value, safe for concurrent use as long as nobody changes its slices.
 //
 // The order is: Ports, Deny, cloud metadata services, Allow, the two switches, public addresses. An IPv4 address inside
-// an IPv6 one (::ffff:0:0/96) is judged as the IPv4 address that will be dialled.
+// an IPv6 one (::ffff:0:0/96) is judged as the IPv4 address that will be dialled. An address of a transition mechanism
+// (NAT64, 6to4, Teredo, ISATAP) must be permitted itself, and so must the IPv4 address that it leads to: allowing the
+// gateway is not allowing what is behind it.
 type Policy struct {
 	AllowPrivate  bool           `env:"ALLOW_PRIVATE" doc:"Permit private networks (RFC 1918, IPv6 unique local)."`
 	AllowLoopback bool           `env:"ALLOW_LOOPBACK" doc:"Permit the machine itself. For development only."`
 	Allow         []netip.Prefix `env:"ALLOW" doc:"Networks that are permitted although they are not public. A cloud metadata service must be named by its full address."`
 	Deny          []netip.Prefix `env:"DENY" doc:"Networks that are refused although they are public."`
 	Ports         []uint16       `env:"PORTS" doc:"The only permitted ports; empty permits all."`
+	HTTPSOnly     bool           `env:"HTTPS_ONLY" doc:"Refuse http URLs. Set it for ingest and delivery alike."`
+}
+
+// Validate implements config.Validator.
+func (p Policy) Validate() []error {
+	var problems []error
+	for _, list := range []struct {
+		name     string
+		prefixes []netip.Prefix
+	}{{"ALLOW", p.Allow}, {"DENY", p.Deny}} {
+		for _, prefix := range list.prefixes {
+			if prefix.Addr().Is4In6() { // it would never match: what is dialled is the IPv4 address
+				problems = append(problems, config.Invalid(list.name, "expected IPv4 networks in the form 192.0.2.0/24, got %s", prefix))
+			}
+		}
+	}
+	if slices.Contains(p.Ports, 0) {
+		problems = append(problems, config.Invalid("PORTS", "expected ports from 1 to 65535, got 0"))
+	}
+	return problems
 }
 
 // BlockedError says that the policy refuses an address. It is found with errors.As in what a Dialer or an HTTP client
@@ -72,15 +100,27 @@ func (p Policy) permitsPort(port uint16) bool {
 
 // refusal gives the reason why addr, which has no zone and is not IPv4 in IPv6, is refused, or "".
 func (p Policy) refusal(addr netip.Addr) string {
-	allowed := contains(p.Allow, addr)
+	if reason := p.refusalOf(addr); reason != "" {
+		return reason
+	}
+	switch inner, leads := p.behind(addr); {
+	case !leads:
+		return ""
+	case !inner.IsValid():
+		return "it is not known where it leads to"
+	default:
+		return p.refusalOf(inner)
+	}
+}
+
+// refusalOf is refusal without what may be behind addr.
+func (p Policy) refusalOf(addr netip.Addr) string {
 	switch {
 	case contains(p.Deny, addr):
-		return "this network is denied by configuration"
+		return "this installation does not connect to this network"
 	case contains(metadata(), addr) && !slices.Contains(p.Allow, netip.PrefixFrom(addr, addr.BitLen())):
 		return "it is a cloud metadata service"
-	case allowed && nat64().Contains(addr):
-		return p.refusal(embedded(addr)) // allowing the gateway is not allowing what is behind it
-	case allowed:
+	case contains(p.Allow, addr):
 		return ""
 	case p.AllowLoopback && addr.IsLoopback():
 		return ""
@@ -94,29 +134,4 @@ func (p Policy) refusal(addr netip.Addr) string {
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
-}
-
-// metadata lists the services that hand credentials to whoever can reach them, those included that live outside of
-// link-local networks: where AllowPrivate would permit them, or at a public address.
-func metadata() []netip.Prefix {
-	return []netip.Prefix{
-		netip.MustParsePrefix("169.254.169.254/32"), // AWS, Azure, GCP, DigitalOcean, …
-		netip.MustParsePrefix("169.254.170.2/32"),   // AWS ECS
-		netip.MustParsePrefix("169.254.170.23/32"),  // AWS EKS
-		netip.MustParsePrefix("fd00:ec2::254/128"),  // AWS
-		netip.MustParsePrefix("fd00:ec2::23/128"),   // AWS EKS
-		netip.MustParsePrefix("fd20:ce::254/128"),   // GCP
-		netip.MustParsePrefix("168.63.129.16/32"),   // Azure, a public address
-		netip.MustParsePrefix("100.100.100.200/32"), // Alibaba
-		netip.MustParsePrefix("192.0.0.192/32"),     // Oracle
-	}
-}
-
-// nat64 is the prefix under which a NAT64 gateway reaches IPv4 (RFC 6052).
-func nat64() netip.Prefix { return ssrf.IPv6NAT64Prefix }
-
-// embedded gives the IPv4 address in the last 32 bits of addr.
-func embedded(addr netip.Addr) netip.Addr {
-	bytes := addr.As16()
-	return netip.AddrFrom4([4]byte(bytes[12:]))
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -169,6 +170,7 @@ func TestCheckURL(t *testing.T) {
 	strict := netguard.Policy{}
 	local := netguard.Policy{AllowLoopback: true}
 	web := netguard.Policy{Ports: []uint16{443}}
+	secure := netguard.Policy{HTTPSOnly: true}
 	tests := []struct {
 		policy netguard.Policy
 		url    string
@@ -199,24 +201,60 @@ func TestCheckURL(t *testing.T) {
 		{strict, "https://169.254.169.254/latest/meta-data", "not permitted"},
 		{strict, "https://[::1]", "not permitted"},
 		{strict, "https://[::ffff:10.0.0.1]", "not permitted"},
+		{strict, "https://[::ffff:7f00:1]", "not permitted"},
+		{strict, "https://[0:0:0:0:0:ffff:127.0.0.1]", "not permitted"},
+		{strict, "https://[::127.0.0.1]", "not permitted"},
+		{strict, "https://[64:ff9b::127.0.0.1]", "not permitted"},
+		{strict, "https://[64:ff9b:1::1]", "not permitted"},
+		{strict, "https://[2002:7f00:1::]", "not permitted"},
+		{strict, "https://[FD00:EC2::254]", "not permitted"},
 		{strict, "https://[fe80::1%25eth0]", "zone"},
+		{strict, "https://[2606:4700::1111%25eth0]", "zone"},
+		{strict, "https://[::ffff:127.0.0.1%25lo]", "zone"},
 		{strict, "https://１２７.０.０.１", "not permitted"},
 		{strict, "https://127.0.0.1.", "usual form"},
 		{strict, "https://127.1", "usual form"},
 		{strict, "https://2130706433", "usual form"},
 		{strict, "https://0177.0.0.1", "usual form"},
 		{strict, "https://127.0.0.01", "usual form"},
+		{strict, "https://0", "usual form"},
+		{strict, "https://127.0.1", "usual form"},
+		{strict, "https://127.0.0.1..", "valid name"},
+		{strict, "https://017700000001", "usual form"},
+		{strict, "https://0177.1", "usual form"},
+		{strict, "https://0x7f.1", "usual form"},
+		{strict, "https://4294967296", "usual form"},
+		{strict, "https://127.0.0.1.:8443", "usual form"},
+		{strict, "https://2130706433.", "usual form"},
+		{strict, "https://①②⑦.⓪.⓪.①", "not permitted"},
+		{strict, "https://127。0。0。1", "not permitted"},
+		{strict, "https://１２７.1", "usual form"},
+		{strict, "https://ⓛocalhost", "this machine"},
 		{strict, "https://0x7f000001", "usual form"},
 		{strict, "https://0X7F.0.0.0X1", "usual form"},
 		{strict, "https://0x", "usual form"},
 		{strict, "https://1.2.3.4.5", "usual form"},
 		{strict, "https://localhost", "this machine"},
+		{strict, "https://localhost.", "this machine"},
 		{strict, "https://LOCALHOST.:8443", "this machine"},
 		{strict, "https://shop.localhost", "this machine"},
 		{strict, "https://\u00ad/", "valid name"},
+		{strict, "https://a..example.com", "valid name"},
+		{strict, "https://.example.com", "valid name"},
+		{strict, "https://(example).com", "valid name"},
+		{strict, "https://example.com;example.org", "valid name"},
+		{strict, "https://" + strings.Repeat("a", 64) + ".example.com", "valid name"},
+		{strict, "https://" + strings.Repeat("a.", 126) + "com", "valid name"},
 		{local, "http://localhost:9000", ""},
 		{local, "http://127.0.0.1:9000", ""},
 		{local, "http://10.0.0.1", "not permitted"},
+		{secure, "https://example.com", ""},
+		{secure, "HTTPS://example.com:8443", ""},
+		{secure, "http://example.com", "must start with https://"},
+		{secure, "HTTP://example.com:443", "must start with https://"},
+		{secure, "ftp://example.com", "must start with https://"},
+		{secure, "//example.com", "must start with https://"},
+		{secure, "https://127.0.0.1", "not permitted"},
 		{web, "https://example.com", ""},
 		{web, "http://example.com", "port"},
 		{web, "https://example.com:8443", "port"},
@@ -234,6 +272,22 @@ func TestCheckURL(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 			require.NotContains(t, err.Error(), "secret")
 		})
+	}
+}
+
+// What net/url cannot read need not be judged. If a later version reads it, it must be.
+func TestURLsThatAreNoURLs(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"https://[127.0.0.1]", "https://[::1.2.3]", "https://[fe80::1%eth0]", "https://[::1", "https://::1/", "https://[v1.x]",
+		"https://127%2e0.0.1", "https://%31%32%37.0.0.1", "https://127.0.0.1 ", "https://127.0.0.1\t", "https://example.com\\@127.0.0.1/",
+		"https://example.com:80:443", "https://example.com\n.example.org",
+	} {
+		u, err := url.Parse(text)
+		if err == nil {
+			err = netguard.Policy{}.CheckURL(u)
+		}
+		require.Error(t, err, "%q", text)
 	}
 }
 
@@ -260,8 +314,19 @@ func TestPolicyFromTheEnvironment(t *testing.T) {
 	}
 	require.NoError(t, config.Load([]string{
 		"BEACONPOST_EGRESS_ALLOW_PRIVATE=true", "BEACONPOST_EGRESS_ALLOW=100.64.0.0/10,fd00::/8", "BEACONPOST_EGRESS_PORTS=80,443",
+		"BEACONPOST_EGRESS_HTTPS_ONLY=true",
 	}, &cfg, nil))
-	require.Equal(t, netguard.Policy{AllowPrivate: true, Allow: prefixes("100.64.0.0/10", "fd00::/8"), Ports: []uint16{80, 443}}, cfg.Egress)
+	require.Equal(t, netguard.Policy{
+		AllowPrivate: true, Allow: prefixes("100.64.0.0/10", "fd00::/8"), Ports: []uint16{80, 443}, HTTPSOnly: true,
+	}, cfg.Egress)
+
+	// What would silently do nothing is refused.
+	err := config.Load([]string{
+		"BEACONPOST_EGRESS_ALLOW=::ffff:10.0.0.0/104", "BEACONPOST_EGRESS_DENY=8.8.8.0/24,::ffff:9.9.9.9/128", "BEACONPOST_EGRESS_PORTS=443,0",
+	}, &cfg, nil)
+	require.ErrorContains(t, err, "BEACONPOST_EGRESS_ALLOW: expected IPv4 networks in the form 192.0.2.0/24, got ::ffff:10.0.0.0/104")
+	require.ErrorContains(t, err, "BEACONPOST_EGRESS_DENY: expected IPv4 networks in the form 192.0.2.0/24, got ::ffff:9.9.9.9/128")
+	require.ErrorContains(t, err, "BEACONPOST_EGRESS_PORTS: expected ports from 1 to 65535, got 0")
 }
 
 func BenchmarkControl(b *testing.B) {

@@ -11,10 +11,12 @@ import (
 )
 
 // CheckURL tells a tenant early that a URL cannot work: an http or https URL with a host, without userinfo, whose port is
-// permitted, and whose host, if it is an address, is permitted too. It resolves no names. The error's text is safe for
-// the tenant; for an address it is a *BlockedError.
+// permitted, and whose host, if it is an address, is permitted too. It resolves no names, so that the answer tells nothing
+// about the network. The error's text is safe for the tenant; for an address it is a *BlockedError.
 func (p Policy) CheckURL(u *url.URL) error {
 	switch {
+	case p.HTTPSOnly && u.Scheme != "https":
+		return errors.New("the URL must start with https://: this installation sends to nothing else")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("the URL must start with http:// or https://")
 	case u.Hostname() == "":
@@ -70,10 +72,24 @@ func (p Policy) checkHost(host string, port uint16) error {
 		return errors.New("the URL's address must be written in the usual form, such as 192.0.2.1")
 	case last == "localhost" && !p.AllowLoopback:
 		return errors.New("the URL must not name this machine")
-	case name == "" || len(name) > 253:
+	case !isName(name):
 		return errors.New("the URL's host is not a valid name")
 	}
 	return nil
+}
+
+// isName reports whether name, in lower case and without a dot at the end, can be one of DNS. Underscores are taken.
+// Anything else, such as an address that could not be read as one, may mean something to a resolver.
+func isName(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // isNumber reports whether label is a decimal, octal or hexadecimal number; no top-level domain is.

@@ -211,7 +211,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) (*delivery.Engine, error) {
 	sender := webhook.NewSender(webhook.Config{
-		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Control, Tracer: platform.Telemetry.Tracer,
+		UserAgent: "Beaconpost/" + cfg.Version, Control: cfg.Network.Control, HTTPSOnly: cfg.Network.HTTPSOnly, Tracer: platform.Telemetry.Tracer,
 		RetryAfterMax: cfg.Delivery.RetryAfterMax,
 		Limits: wire.Limits{
 			Connect: cfg.Delivery.Limits.Connect, Handshake: cfg.Delivery.Limits.TLS, Header: cfg.Delivery.Limits.Header,

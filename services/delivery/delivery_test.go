@@ -167,6 +167,18 @@ func TestEveryKindOfFailureHasItsClass(t *testing.T) {
 	require.Equal(t, "4096 true", b.query(`SELECT length(response_excerpt) || ' ' || response_truncated::text FROM delivery_attempts WHERE status_code = 500`))
 }
 
+// An endpoint from before the installation became stricter.
+func TestHTTPSOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "BEACONPOST_NETWORK_HTTPS_ONLY=true", "BEACONPOST_DELIVERY_MAX_ATTEMPTS=1")
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	q := b.send(endpointID, `{}`)
+	b.wait(q, "exhausted")
+	require.Equal(t, "1 blocked_address", b.attempts(q))
+	require.Empty(t, s.requests())
+}
+
 func closedPort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

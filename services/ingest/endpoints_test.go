@@ -214,6 +214,27 @@ func TestBadEndpoints(t *testing.T) {
 	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"url":null}`).WantProblem(422, "invalid_endpoint", "url")
 }
 
+// An endpoint that was made before the installation became stricter can be described and disabled, but not given such a URL again.
+func TestHTTPSOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	const before = "http://example.com/webhooks"
+	e := b.endpoint(c, map[string]any{"url": before})
+	b.start("BEACONPOST_NETWORK_HTTPS_ONLY=true")
+	c = b.client(b.Token(id))
+
+	c.Do("POST", "/v1/endpoints", `{"url":"http://example.com"}`).WantProblem(422, "invalid_endpoint", "url")
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"url":"http://example.com/other"}`).WantProblem(422, "invalid_endpoint", "url")
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"url":"`+before+`"}`).WantProblem(422, "invalid_endpoint", "url")
+	var got endpointView
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"description":"old","status":"disabled"}`).Want(200, &got)
+	require.Equal(t, []string{before, "disabled"}, []string{got.URL, got.Status})
+	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"url":"https://example.com/webhooks","status":"enabled"}`).Want(200, &got)
+	require.Equal(t, "https://example.com/webhooks", got.URL)
+	b.endpoint(c, map[string]any{"url": "https://example.com"})
+}
+
 func TestSecretsAreSealedRevealedAndRotated(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

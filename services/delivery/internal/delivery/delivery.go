@@ -148,7 +148,7 @@ const (
 	ClassReset          ErrorClass = "reset"           // the connection ended before the answer did
 	ClassProtocol       ErrorClass = "protocol"        // the answer is no HTTP/1.1
 	ClassOversize       ErrorClass = "oversize"        // the answer's header is too large
-	ClassBlocked        ErrorClass = "blocked_address" // an address that the installation does not permit
+	ClassBlocked        ErrorClass = "blocked_address" // an address, or http, that the installation does not permit
 	ClassInvalidURL     ErrorClass = "invalid_url"     // no request can be made from the URL
 )
 

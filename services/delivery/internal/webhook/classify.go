@@ -16,10 +16,14 @@ import (
 	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
 )
 
-// classify sorts the error of an exchange and says in words that reveal nothing of our network what happened.
+// classify sorts the error of an exchange and says in words that reveal nothing of our network what happened: they are constants, never
+// made of the error.
 func classify(err error) (delivery.ErrorClass, string) {
 	if _, ok := errors.AsType[*wire.InvalidURLError](err); ok {
 		return delivery.ClassInvalidURL, "No request can be made to the endpoint's URL."
+	}
+	if _, ok := errors.AsType[wire.InsecureError](err); ok {
+		return delivery.ClassBlocked, "The endpoint's URL begins with http://, and this installation sends to https:// only."
 	}
 	if _, ok := errors.AsType[*netguard.BlockedError](err); ok {
 		return delivery.ClassBlocked, "The endpoint's address is not one that this installation may connect to."

@@ -3,12 +3,14 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -196,6 +198,7 @@ func TestClassifyOtherErrors(t *testing.T) {
 		{dial(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), delivery.ClassDNS},
 		{dial(&net.DNSError{Err: "server misbehaving", IsTemporary: true}), delivery.ClassDNS},
 		{dial(&netguard.BlockedError{}), delivery.ClassBlocked},
+		{wire.InsecureError{}, delivery.ClassBlocked},
 		{dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), delivery.ClassConnect},
 		{dial(os.NewSyscallError("connect", syscall.ENETUNREACH)), delivery.ClassConnect},
 		{dial(os.NewSyscallError("connect", syscall.ECONNRESET)), delivery.ClassConnect},
@@ -206,6 +209,33 @@ func TestClassifyOtherErrors(t *testing.T) {
 		class, detail := classify(fmt.Errorf("post webhook: %w", tt.err))
 		require.Equal(t, tt.want, class, "%v", tt.err)
 		require.NotEmpty(t, detail)
+		again, same := classify(fmt.Errorf("dial tcp 10.1.2.3:5432 on eth0: lookup db.internal on 10.96.0.10:53: %w", tt.err))
+		require.Equal(t, class, again)
+		require.Equal(t, detail, same, "what surrounds an error does not show")
+	}
+	secret := netip.MustParseAddrPort("10.1.2.3:5432")
+	tcp := func(err error) error {
+		return in(wire.Connect, &net.OpError{Op: "dial", Net: "tcp", Source: net.TCPAddrFromAddrPort(secret), Addr: net.TCPAddrFromAddrPort(secret), Err: err})
+	}
+	for _, err := range []error{
+		tcp(&net.DNSError{Err: "no such host", Name: "db.internal", Server: "10.1.2.3:53", IsNotFound: true}),
+		tcp(&net.DNSError{Err: "read udp 10.1.2.3:4242->10.1.2.3:53: connection refused", Name: "db.internal", Server: "10.1.2.3:53"}),
+		tcp(&net.AddrError{Err: "no such interface eth0", Addr: "fe80::1%eth0"}),
+		tcp(&netguard.BlockedError{Addr: secret, Reason: "it is in db.internal"}),
+		tcp(os.NewSyscallError("connect", syscall.ECONNREFUSED)),
+		tcp(os.NewSyscallError("connect", syscall.EACCES)),
+		tcp(os.NewSyscallError("socket", syscall.EMFILE)),
+		in(wire.Handshake, &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db.internal"}}, Host: "eth0"}}),
+		in(wire.Handshake, x509.UnknownAuthorityError{Cert: &x509.Certificate{}}),
+		in(wire.Wait, wire.ProtocolError("-ERR unknown command from 10.1.2.3")),
+		in(wire.Wait, &net.OpError{Op: "read", Net: "tcp", Source: net.TCPAddrFromAddrPort(secret), Err: os.NewSyscallError("read", syscall.ECONNRESET)}),
+		&wire.InvalidURLError{Err: errors.New("db.internal")},
+		wire.InsecureError{},
+	} {
+		_, detail := classify(err)
+		for _, private := range []string{"10.1.2.3", "5432", "53", "db.internal", "eth0", "fe80", "-ERR", "dial", "lookup", "socket"} {
+			require.NotContains(t, detail, private, "%v", err)
+		}
 	}
 	require.Subset(t, delivery.Classes(), []delivery.ErrorClass{
 		"dns", "connect", "timeout_connect", "tls", "timeout_tls", "timeout_send", "timeout_header", "timeout_body", "reset", "protocol", "oversize", "blocked_address", "invalid_url",

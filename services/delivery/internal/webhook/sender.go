@@ -6,6 +6,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"strconv"
 	"syscall"
@@ -31,10 +32,12 @@ var (
 type Config struct {
 	UserAgent string
 	// Control sees every address before it is dialled and may refuse it, see net.Dialer.Control.
-	Control func(network, address string, c syscall.RawConn) error
-	Tracer  trace.Tracer
-	TLS     *tls.Config // nil: the system's roots
-	Limits  wire.Limits
+	Control   func(network, address string, c syscall.RawConn) error
+	HTTPSOnly bool          // an http URL is a blocked address
+	Resolver  *net.Resolver // nil: the system's
+	Tracer    trace.Tracer
+	TLS       *tls.Config // nil: the system's roots
+	Limits    wire.Limits
 	// RetryAfterMax is what a longer Retry-After is taken for; 0: Retry-After is ignored.
 	RetryAfterMax time.Duration
 }
@@ -53,7 +56,9 @@ const ExcerptBytes = 4 << 10
 // NewSender makes a Sender with its own connections.
 func NewSender(cfg Config) *Sender {
 	return &Sender{
-		client:    wire.NewClient(wire.Config{Control: cfg.Control, TLS: cfg.TLS, Limits: cfg.Limits}),
+		client: wire.NewClient(wire.Config{
+			Control: cfg.Control, SecureOnly: cfg.HTTPSOnly, Resolver: cfg.Resolver, TLS: cfg.TLS, Limits: cfg.Limits,
+		}),
 		userAgent: cfg.UserAgent, tracer: cfg.Tracer, longest: cfg.RetryAfterMax,
 	}
 }

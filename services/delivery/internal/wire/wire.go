@@ -18,9 +18,11 @@ import (
 // Config of a Client.
 type Config struct {
 	// Control sees every address before it is dialled and may refuse it, see net.Dialer.Control.
-	Control func(network, address string, c syscall.RawConn) error
-	TLS     *tls.Config // nil: the system's roots
-	Limits  Limits
+	Control    func(network, address string, c syscall.RawConn) error
+	SecureOnly bool          // refuse what is not https, with an InsecureError and without a connection
+	Resolver   *net.Resolver // nil: the system's
+	TLS        *tls.Config   // nil: the system's roots
+	Limits     Limits
 }
 
 // Limits hold for every exchange. Zero fields take the default.
@@ -91,6 +93,11 @@ func (e *InvalidURLError) Error() string { return "invalid URL: " + e.Err.Error(
 
 func (e *InvalidURLError) Unwrap() error { return e.Err }
 
+// InsecureError says that a URL is http where only https is permitted.
+type InsecureError struct{}
+
+func (InsecureError) Error() string { return "the scheme is not https" }
+
 // Request is a POST. Host and Content-Length are added to its header.
 type Request struct {
 	URL    string
@@ -118,10 +125,11 @@ type Answer struct {
 
 // Client makes exchanges. It is safe for concurrent use. Close it.
 type Client struct {
-	dialer net.Dialer
-	tls    *tls.Config
-	limits Limits
-	pool   *pool
+	dialer     net.Dialer
+	secureOnly bool
+	tls        *tls.Config
+	limits     Limits
+	pool       *pool
 }
 
 // NewClient makes a Client with its own connections.
@@ -133,8 +141,8 @@ func NewClient(cfg Config) *Client {
 	secure.NextProtos = []string{"http/1.1"}
 	limits := cfg.Limits.withDefaults()
 	return &Client{
-		dialer: net.Dialer{KeepAlive: 30 * time.Second, Control: cfg.Control},
-		tls:    secure, limits: limits, pool: newPool(limits),
+		dialer:     net.Dialer{KeepAlive: 30 * time.Second, Control: cfg.Control, Resolver: cfg.Resolver},
+		secureOnly: cfg.SecureOnly, tls: secure, limits: limits, pool: newPool(limits),
 	}
 }
 
@@ -142,13 +150,16 @@ func NewClient(cfg Config) *Client {
 func (c *Client) Close() { c.pool.close() }
 
 // Post sends a request and reads the answer. All of that ends at the deadline, and at once when ctx ends. What was read before an error is
-// in the answer. The error is an *Error or an *InvalidURLError.
+// in the answer. The error is an *Error, an *InvalidURLError or an InsecureError.
 func (c *Client) Post(ctx context.Context, r *Request, deadline time.Time) (Answer, error) {
 	x := exchanges.Get().(*exchange) //nolint:errcheck // the pool holds nothing else
 	defer x.release()
 	at, err := x.prepare(r)
 	if err != nil {
 		return Answer{}, &InvalidURLError{err}
+	}
+	if c.secureOnly && !at.secure {
+		return Answer{}, InsecureError{}
 	}
 	x.timing = r.Timing
 	conn, err := c.connection(ctx, at, deadline, r.Timing)

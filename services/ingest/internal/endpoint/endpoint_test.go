@@ -3,6 +3,7 @@ package endpoint_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -150,6 +151,41 @@ func TestAllProblemsOfAnEndpointComeTogether(t *testing.T) {
 	require.Equal(t, []string{"url", "description", "description", "event_types", "status", "timeout", "headers.Host", "signature_headers", "rate_limit", "retry"}, fields)
 	require.Equal(t, f.Details[0].Field, f.Field)
 	require.Equal(t, f.Details[0].Message, f.Message)
+}
+
+// What is said of a URL is made of the URL, and of nothing that only this side knows: no name is looked up, no list is shown.
+func TestWhatARefusedURLReveals(t *testing.T) {
+	t.Parallel()
+	policy := netguard.Policy{
+		HTTPSOnly: true, Ports: []uint16{443, 8443},
+		Allow: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, Deny: []netip.Prefix{netip.MustParsePrefix("93.184.0.0/16"), netip.MustParsePrefix("10.1.7.0/24")},
+	}
+	for url, want := range map[string]string{
+		"http://example.com":               "the URL must start with https://: this installation sends to nothing else",
+		"https://example.com:22":           "the URL's port is not permitted",
+		"https://10.2.0.1":                 "address 10.2.0.1:443 is not permitted: it is not a public address",
+		"https://[::ffff:10.2.0.1]":        "address [::ffff:10.2.0.1]:443 is not permitted: it is not a public address",
+		"https://10.1.7.1":                 "address 10.1.7.1:443 is not permitted: this installation does not connect to this network",
+		"https://93.184.215.14":            "address 93.184.215.14:443 is not permitted: this installation does not connect to this network",
+		"https://169.254.169.254":          "address 169.254.169.254:443 is not permitted: it is a cloud metadata service",
+		"https://[fe80::1%25eth0]":         "the URL's address must not have a zone",
+		"https://0x7f000001":               "the URL's address must be written in the usual form, such as 192.0.2.1",
+		"https://localhost.":               "the URL must not name this machine",
+		"https://user:word@10.1.0.1":       "the URL must not contain a user name or password",
+		"https://10.1.0.1":                 "",
+		"https://surely.nothing.invalid":   "", // it is not looked up
+		"https://metadata.google.internal": "",
+	} {
+		e := good()
+		e.URL = url
+		err := e.Check(endpoint.Limits{MaxTimeout: time.Second, CheckURL: policy.CheckURL})
+		if want == "" {
+			require.NoError(t, err, url)
+			continue
+		}
+		require.Equal(t, "url", fault.From(err).Field, url)
+		require.Equal(t, want, fault.From(err).Message, url)
+	}
 }
 
 func TestTheInstallationRefusesURLs(t *testing.T) {

@@ -301,7 +301,11 @@ func (h *Handlers) updateEndpoint(ctx context.Context, in *updateEndpointInput) 
 		if err := in.apply(e); err != nil {
 			return err
 		}
-		return e.Check(h.Limits)
+		limits := h.Limits
+		if !in.Body.URL.Set {
+			limits.CheckURL = nil // what became forbidden after it was stored can still be described, and disabled
+		}
+		return e.Check(limits)
 	})
 	if err != nil {
 		return nil, err
