@@ -66,7 +66,7 @@ beaconpost_api: schema public: USAGE
 beaconpost_api: tenants: SELECT, UPDATE (routing_version)
 beaconpost_api: webhook_events: SELECT
 beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
-beaconpost_delivery: deliveries: SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
+beaconpost_delivery: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id), SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
 beaconpost_delivery: delivery_attempts: INSERT
 beaconpost_delivery: endpoint_health: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_rates: INSERT, SELECT, UPDATE
@@ -78,7 +78,7 @@ beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
 beaconpost_delivery: tenants: SELECT (id, routing_version), UPDATE (routing_version)
-beaconpost_delivery: webhook_events: SELECT
+beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)
 beaconpost_ingest: endpoint_secrets: SELECT, UPDATE (ciphertext, key_id)

@@ -117,6 +117,8 @@ type Health struct {
 	ProbeAt   time.Time // the next one
 	DrainRate int       // deliveries per second, when the drain began or was taken over
 	WarnedAt  time.Time // that it will be disabled
+	// AnnouncedAt is when the tenant was told that it fails; zero: it does not fail, as far as the tenant knows.
+	AnnouncedAt time.Time
 }
 
 // Endpoint is what the rules look at beside the record.
@@ -136,6 +138,7 @@ type Step struct {
 	Disable bool      // for Reason
 	Warn    bool      // it will be disabled if this goes on
 	Forget  bool      // it needs no record any more
+	Tell    string    // the type of the event that the tenant gets; "": none
 }
 
 // Rules are the installation's numbers. Every field must be set; DisableAfter may be 0: never.
@@ -174,7 +177,22 @@ func (r Rules) Next(h Health, e Endpoint, now time.Time) Step {
 		r.warn(&s, now)
 		r.move(&s, e, now)
 	}
+	s.tell(h, now)
 	return s
+}
+
+// tell decides what the tenant is told: each time of failing once, with a warning before the endpoint is disabled, and its end.
+func (s *Step) tell(before Health, now time.Time) {
+	opened := s.State == Open && before.State != Open && s.Reason == ByFailures
+	over := before.State == Draining && (s.State == Closed || s.Forget)
+	switch {
+	case s.Disable:
+		s.Tell = delivery.EndpointDisabled
+	case s.Warn || opened && s.AnnouncedAt.IsZero():
+		s.Tell, s.AnnouncedAt = delivery.EndpointFailing, now
+	case over && !s.AnnouncedAt.IsZero():
+		s.Tell, s.AnnouncedAt = delivery.EndpointRecovered, time.Time{}
+	}
 }
 
 // failingFor is for how long every attempt failed: from the first to the last failure.

@@ -22,12 +22,12 @@ import (
 var _ health.Store = (*Store)(nil)
 
 const healthColumns = `h.state, coalesce(h.reason, ''), h.since, h.failures, h.failing_since, h.last_failed_at, coalesce(h.last_status, 0), coalesce(h.last_class, ''),
-    h.succeeded_at, h.not_before, h.gone_at, h.probes, h.probed_at, h.probe_at, h.drain_rate, h.warned_at`
+    h.succeeded_at, h.not_before, h.gone_at, h.probes, h.probed_at, h.probe_at, h.drain_rate, h.warned_at, h.announced_at`
 
 func healthInto(h *health.Health) []any {
 	return []any{
 		&h.State, &h.Reason, &h.Since, &h.Failures, postgres.Instant{Time: &h.FailingSince}, postgres.Instant{Time: &h.LastFailedAt}, &h.LastStatus, &h.LastClass,
-		postgres.Instant{Time: &h.SucceededAt}, postgres.Instant{Time: &h.NotBefore}, postgres.Instant{Time: &h.GoneAt}, &h.Probes, postgres.Instant{Time: &h.ProbedAt}, postgres.Instant{Time: &h.ProbeAt}, &h.DrainRate, postgres.Instant{Time: &h.WarnedAt},
+		postgres.Instant{Time: &h.SucceededAt}, postgres.Instant{Time: &h.NotBefore}, postgres.Instant{Time: &h.GoneAt}, &h.Probes, postgres.Instant{Time: &h.ProbedAt}, postgres.Instant{Time: &h.ProbeAt}, &h.DrainRate, postgres.Instant{Time: &h.WarnedAt}, postgres.Instant{Time: &h.AnnouncedAt},
 	}
 }
 
@@ -207,8 +207,9 @@ RETURNING c.n > 0`
 
 // Step implements health.Store.
 func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
+	var due []delivery.Request
 	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		taken = health.Taken{}
+		taken, due = health.Taken{}, nil
 		var e health.Endpoint
 		var h health.Health
 		var timeout *int64
@@ -234,8 +235,21 @@ func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Hea
 		}
 		e.Jitter = rand.Float64()
 		taken = health.Taken{Before: h.State, Step: decide(h, e, now.UTC()), Done: true}
-		return s.take(ctx, q, key, breaker, &taken)
+		if err := s.take(ctx, q, key, breaker, &taken); err != nil || taken.Step.Tell == "" {
+			return err
+		}
+		notice, err := taken.Step.Notice(key, s.defaults.Rules, now)
+		if err != nil {
+			return err
+		}
+		if due, err = notify(ctx, q, notice); err != nil {
+			return fmt.Errorf("tell the tenant: %w", err)
+		}
+		return nil
 	})
+	if err == nil && len(due) > 0 {
+		s.defaults.Announce(due...)
+	}
 	return taken, err
 }
 
@@ -245,7 +259,7 @@ const (
 	forgetHealth = `DELETE FROM endpoint_health WHERE tenant_id = $1 AND endpoint_id = $2`
 	updateHealth = `
 UPDATE endpoint_health SET state = @state, reason = nullif(@reason, ''), since = @since, failures = @failures, probes = @probes, probed_at = @probed_at, probe_at = @probe_at,
-    drain_rate = @drain_rate, warned_at = @warned_at, look_at = coalesce(@look_at::timestamptz, 'infinity')
+    drain_rate = @drain_rate, warned_at = @warned_at, announced_at = @announced_at, look_at = coalesce(@look_at::timestamptz, 'infinity')
 WHERE tenant_id = @tenant AND endpoint_id = @endpoint`
 	setBreaker      = `UPDATE endpoints SET breaker = $3 WHERE tenant_id = $1 AND id = $2 AND status = 'enabled' AND deleted_at IS NULL`
 	disableEndpoint = `
@@ -272,7 +286,7 @@ func (s *Store) take(ctx context.Context, q postgres.Querier, key health.Key, br
 	_, err = q.Exec(ctx, updateHealth, pgx.NamedArgs{
 		"tenant": key.Tenant.UUID(), "endpoint": key.Endpoint, "state": string(step.State), "reason": string(step.Reason), "since": step.Since,
 		"failures": step.Failures, "probes": step.Probes, "probed_at": postgres.NullTime(step.ProbedAt), "probe_at": postgres.NullTime(step.ProbeAt),
-		"drain_rate": step.DrainRate, "warned_at": postgres.NullTime(step.WarnedAt), "look_at": postgres.NullTime(step.Look),
+		"drain_rate": step.DrainRate, "warned_at": postgres.NullTime(step.WarnedAt), "announced_at": postgres.NullTime(step.AnnouncedAt), "look_at": postgres.NullTime(step.Look),
 	})
 	if err != nil {
 		return fmt.Errorf("update health: %w", err)

@@ -51,14 +51,42 @@ func (s *Store) record(ctx context.Context, finished []delivery.Finished, attemp
 		moved, err = collectMoved(rows)
 		return err
 	}, outcomeArgs(finished)...)
+	notices, err := exhausted(finished)
+	if err != nil {
+		return nil, err
+	}
+	var due []delivery.Request
+	if len(notices) > 0 {
+		p.Queue(nameTenants, nil, noticedTenants(notices))
+		p.Queue(insertNotices, func(rows pgx.Rows) (err error) {
+			due, err = readNotified(rows)
+			return err
+		}, noticeArgs(notices)...)
+	}
 	if err := s.db.Run(ctx, p); err != nil {
 		return nil, err
+	}
+	if len(due) > 0 {
+		s.defaults.Announce(due...)
 	}
 	changed := make([]bool, len(finished))
 	for i, f := range finished {
 		changed[i] = moved[f.Job.Ref]
 	}
 	return changed, nil
+}
+
+func exhausted(finished []delivery.Finished) (notices []delivery.Notice, err error) {
+	for _, f := range finished {
+		n, ok, err := delivery.ExhaustedNotice(f)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			notices = append(notices, n)
+		}
+	}
+	return notices, nil
 }
 
 func collectMoved(rows pgx.Rows) (map[delivery.Ref]bool, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 )
 
 var _ delivery.Store = (*Store)(nil)
@@ -30,6 +31,10 @@ type Defaults struct {
 	Retry   backoff.Policy
 	// Fresh is how long after its due time a message can have no twin: until the reconciler or the broker gives it out again.
 	Fresh time.Duration
+	// Rules are those of endpoint health.
+	Rules health.Rules
+	// Announce tells the broker of deliveries that the store made, without waiting. What it loses the reconciler finds.
+	Announce func(due ...delivery.Request)
 }
 
 const targetsCached = 200000

@@ -76,6 +76,9 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 	if err := CheckType(s.Event.Type); err != nil {
 		return Receipt{}, err
 	}
+	if isReserved(s.Event.Type) {
+		return Receipt{}, fault.Invalid("reserved_event_type", "event_type", "Events of this type are made by Beaconpost itself; give another name.")
+	}
 	if err := checkKey(s.IdempotencyKey); err != nil {
 		return Receipt{}, err
 	}
@@ -85,6 +88,15 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 	}
 	s.Event.ID = id
 	return svc.store.Append(ctx, s)
+}
+
+// isReserved says whether events of a type are what tenants are told about their own endpoints and deliveries: nobody else can say so.
+func isReserved(eventType string) bool {
+	switch eventType {
+	case "endpoint.failing", "endpoint.disabled", "endpoint.recovered", "delivery.exhausted":
+		return true
+	}
+	return false
 }
 
 const maxTypeLength = 200

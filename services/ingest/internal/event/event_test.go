@@ -75,6 +75,8 @@ func TestBadSubmissionsReachNoStore(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ eventType, key, code, field string }{
 		"type":                  {"order paid", "", "invalid_event_type", "event_type"},
+		"type of ours":          {"delivery.exhausted", "", "reserved_event_type", "event_type"},
+		"another type of ours":  {"endpoint.failing", "", "reserved_event_type", "event_type"},
 		"key with a space":      {"a", "k k", "invalid_idempotency_key", "Idempotency-Key"},
 		"key with a line break": {"a", "k\nk", "invalid_idempotency_key", "Idempotency-Key"},
 		"key that is no ASCII":  {"a", "schlüssel", "invalid_idempotency_key", "Idempotency-Key"},
