@@ -45,6 +45,7 @@ SELECT line FROM (
 
 // What each role may do, and nothing else. Whoever widens a grant changes this on purpose.
 const grants = `
+PUBLIC: function beaconpost_add_counts(bigint[],bigint[]): EXECUTE
 PUBLIC: function beaconpost_shard(uuid): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
 PUBLIC: function beaconpost_touch_policy(): EXECUTE
@@ -58,6 +59,7 @@ beaconpost_api: delivery_attempts: SELECT
 beaconpost_api: endpoint_health: INSERT, SELECT, UPDATE
 beaconpost_api: endpoint_rates: SELECT
 beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
+beaconpost_api: endpoint_stats: SELECT
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
 beaconpost_api: projects: INSERT, SELECT
@@ -71,6 +73,7 @@ beaconpost_delivery: delivery_attempts: INSERT
 beaconpost_delivery: endpoint_health: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_rates: INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_secrets: SELECT
+beaconpost_delivery: endpoint_stats: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoints: SELECT, UPDATE (breaker, disabled_at, disabled_reason, status, version)
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE

@@ -147,6 +147,7 @@ endpoint_health delivery_keep beaconpost_delivery ALL
 endpoint_rates delivery_take beaconpost_delivery ALL
 endpoint_secrets delivery_read beaconpost_delivery SELECT
 endpoint_secrets ingest_reseal beaconpost_ingest ALL
+endpoint_stats delivery_count beaconpost_delivery ALL
 endpoints delivery_lock beaconpost_delivery UPDATE
 endpoints delivery_read beaconpost_delivery SELECT
 idempotency_keys ingest_expire beaconpost_ingest DELETE

@@ -210,6 +210,8 @@ func (w *walk) robberies() map[string]foreign {
 		"update-endpoint path.id":             {id: w.endpoint, want: 404, body: map[string]any{"status": "disabled"}},
 		"update-endpoint body.project_id":     {id: w.project, want: 422, own: w.ownID},
 		"recover-endpoint path.id":            {id: w.endpoint, want: 404, body: map[string]any{"since": "2026-11-24T00:00:00Z"}},
+		"explain-event path.id":               {id: w.event, want: 404},
+		"endpoint-stats path.id":              {id: w.endpoint, want: 404},
 		"test-endpoint path.id":               {id: w.endpoint, want: 404},
 		"public-keys path.id":                 {id: w.endpoint, want: 200}, // of anybody, and A has none
 		"delete-endpoint path.id":             {id: w.endpoint, want: 404},

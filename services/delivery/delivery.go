@@ -26,6 +26,7 @@ import (
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 	deliveryhttp "github.com/beaconpost/beaconpost/services/delivery/internal/httpapi"
 	deliverypg "github.com/beaconpost/beaconpost/services/delivery/internal/postgres"
+	"github.com/beaconpost/beaconpost/services/delivery/internal/stats"
 	deliverystream "github.com/beaconpost/beaconpost/services/delivery/internal/stream"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/webhook"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/wire"
@@ -43,23 +44,24 @@ type Config struct {
 
 // Settings of the engine.
 type Settings struct {
-	Concurrency   int `env:"CONCURRENCY" envDefault:"4096" doc:"Attempts at the same time per replica; one endpoint gets up to 256 of them, one tenant half."`
-	Limits        Limits
-	RetryAfterMax time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
-	Timeout       time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
-	MaxAttempts   int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
-	RetryBase     time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
-	RetryCap      time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
-	RetryPreset   string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
-	RetryMaxAge   time.Duration   `env:"RETRY_MAX_AGE" doc:"No retry is planned that would start later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
-	RetrySchedule []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
-	Grace         time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
-	Interval      time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
-	Rate          int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
-	Breaker       Breaker         `envPrefix:"BREAKER_"`
-	DisableAfter  time.Duration   `env:"DISABLE_AFTER" envDefault:"120h" doc:"An endpoint whose every attempt failed for so long is disabled; 0: never."`
-	DrainRate     int             `env:"DRAIN_RATE_MAX" envDefault:"1000" doc:"Parked deliveries of an endpoint that are let go per second; more only while more comes in."`
-	Retention     time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
+	Concurrency    int `env:"CONCURRENCY" envDefault:"4096" doc:"Attempts at the same time per replica; one endpoint gets up to 256 of them, one tenant half."`
+	Limits         Limits
+	RetryAfterMax  time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
+	Timeout        time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
+	MaxAttempts    int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
+	RetryBase      time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
+	RetryCap       time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
+	RetryPreset    string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
+	RetryMaxAge    time.Duration   `env:"RETRY_MAX_AGE" doc:"No retry is planned that would start later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
+	RetrySchedule  []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
+	Grace          time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
+	Interval       time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
+	Rate           int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
+	Breaker        Breaker         `envPrefix:"BREAKER_"`
+	DisableAfter   time.Duration   `env:"DISABLE_AFTER" envDefault:"120h" doc:"An endpoint whose every attempt failed for so long is disabled; 0: never."`
+	DrainRate      int             `env:"DRAIN_RATE_MAX" envDefault:"1000" doc:"Parked deliveries of an endpoint that are let go per second; more only while more comes in."`
+	StatsRetention time.Duration   `env:"STATS_RETENTION" envDefault:"2160h" doc:"Age at which hourly statistics of endpoints are dropped."`
+	Retention      time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
 }
 
 // Limits hold for each attempt, within its timeout.
@@ -135,6 +137,9 @@ func (s Settings) Validate() []error {
 	}
 	if s.DisableAfter < 0 || s.DisableAfter > 0 && s.DisableAfter < time.Minute {
 		problems = append(problems, config.Invalid("DISABLE_AFTER", "expected 0 (never) or at least 1m, got %s", s.DisableAfter))
+	}
+	if s.StatsRetention < time.Hour {
+		problems = append(problems, config.Invalid("STATS_RETENTION", "expected at least 1h, got %s", s.StatsRetention))
 	}
 	if s.DrainRate < drainFirst {
 		problems = append(problems, config.Invalid("DRAIN_RATE_MAX", "expected at least %d, got %d", drainFirst, s.DrainRate))
@@ -220,9 +225,10 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 		},
 	})
 	platform.Push("endpoint connections", time.Second, func(context.Context) error { sender.Close(); return nil })
-	tally := health.NewTally()
+	tally, counter := health.NewTally(), stats.NewCounter(store, obs.Trouble)
+	platform.Push("statistics", 5*time.Second, counter.Stop)
 	engine := delivery.NewEngine(delivery.Config{Attempts: cfg.Delivery.Concurrency, Slots: heldShare * cfg.Delivery.Concurrency}, delivery.Ports{
-		Store: store, Sender: sender, Scheduler: scheduler, Watcher: tally, Observer: obs,
+		Store: store, Sender: sender, Scheduler: scheduler, Watcher: delivery.Watchers{tally, counter}, Observer: obs,
 	})
 	platform.Push("engine", cfg.ShutdownGrace, engine.Stop)
 	keeper := health.NewKeeper(cfg.Delivery.rules(), store, tally, engine, obs)
@@ -289,6 +295,9 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 		obs.ahead.Set(float64(ahead))
 		if err != nil && ctx.Err() == nil {
 			obs.Trouble("maintain partitions", err)
+		}
+		if err := store.ExpireStats(ctx, cfg.Delivery.StatsRetention); err != nil && ctx.Err() == nil {
+			obs.Trouble("expire statistics", err)
 		}
 	}
 	group.Go(maintain)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -470,4 +471,27 @@ func TestListOfDeliveries(t *testing.T) {
 	require.Equal(t, 6, count("&created_after=2020-01-01T00:00:00Z"))
 	b.client.Do("GET", "/v1/deliveries?status=lost", nil).WantProblem(422, "invalid_request", "status")
 	b.client.Do("GET", "/v1/deliveries?event_id=7", nil).WantProblem(422, "invalid_request", "event_id")
+}
+
+// Statistics are there ten seconds later, or when the service stops, and add up over replicas.
+func TestStatisticsAreStored(t *testing.T) {
+	t.Parallel()
+	b := prepare(t)
+	s := newSink(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n%3 == 1 {
+			w.WriteHeader(500)
+		}
+	})
+	endpointID, _ := b.endpoint(s.URL)
+	for range 2 {
+		stop := b.start()
+		for i := range 6 {
+			b.wait(b.send(endpointID, strconv.Itoa(i)), "delivered")
+		}
+		require.NoError(t, stop(20*time.Second))
+	}
+	const total = `SELECT concat_ws(' ', sum(attempts_succeeded), sum(attempts_failed), sum(delivered), sum(exhausted),
+		(SELECT sum(n) FROM endpoint_stats, unnest(attempt_counts) n), (SELECT sum(n) FROM endpoint_stats, unnest(latency_counts) n)) FROM endpoint_stats`
+	failed := len(s.requests()) - 12
+	require.Equal(t, fmt.Sprintf("12 %d 12 0 12 12", failed), b.query(total))
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -254,4 +255,105 @@ func TestCredentialsAndScopes(t *testing.T) {
 	refused := b.client("").Do("DELETE", "/v1/events", nil)
 	refused.WantProblem(405, "method_not_allowed", "")
 	require.Equal(t, "GET, POST", refused.Header.Get("Allow"))
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	wanted := b.endpoint(c, map[string]any{})
+	other := b.endpoint(c, map[string]any{"event_types": []string{"user.*"}})
+	off := b.endpoint(c, map[string]any{"status": "disabled"})
+	gone := b.endpoint(c, map[string]any{})
+	id := b.event(c, `{"event_type":"order.paid","payload":1}`)
+	time.Sleep(2 * time.Millisecond)
+	later := b.endpoint(c, map[string]any{})
+	c.Do("DELETE", "/v1/endpoints/"+gone.ID, nil).Want(200, nil)
+	type entry struct {
+		EndpointID string `json:"endpoint_id"`
+		Status     string
+		Matched    bool
+		Why        string
+		WaitingFor string `json:"waiting_for"`
+		Delivery   *struct {
+			Status       string
+			CancelReason string `json:"cancel_reason"`
+		}
+	}
+	var page struct {
+		Data       []entry
+		NextCursor string `json:"next_cursor"`
+	}
+	var all []entry
+	for path := "/v1/events/" + id + "/explain?limit=2"; ; path = "/v1/events/" + id + "/explain?limit=2&cursor=" + page.NextCursor {
+		page.Data, page.NextCursor = nil, ""
+		c.Do("GET", path, nil).Want(200, &page)
+		all = append(all, page.Data...)
+		if page.NextCursor == "" {
+			break
+		}
+	}
+	var said []string
+	for _, e := range all {
+		text := e.Status + " " + e.Why + " " + e.WaitingFor
+		if e.Delivery != nil {
+			text += " " + e.Delivery.Status + e.Delivery.CancelReason
+		}
+		require.Equal(t, e.Delivery != nil, e.Matched)
+		said = append(said, text)
+	}
+	require.Equal(t, []string{
+		"enabled endpoint_created_later ", "deleted event_type_wanted  cancelledendpoint_deleted", "disabled event_type_wanted endpoint_disabled pending",
+		"enabled event_type_not_wanted ", "enabled event_type_wanted attempt_due pending",
+	}, said)
+	require.Equal(t, []string{later.ID, gone.ID, off.ID, other.ID, wanted.ID}, []string{all[0].EndpointID, all[1].EndpointID, all[2].EndpointID, all[3].EndpointID, all[4].EndpointID})
+
+	c.Do("GET", "/v1/events/"+uuid.NewString()+"/explain", nil).WantProblem(404, "event_not_found", "")
+	_, foreign := b.tenant("other")
+	foreign.Do("GET", "/v1/events/"+id+"/explain", nil).WantProblem(404, "event_not_found", "")
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tenant, c := b.tenant("acme")
+	e := b.endpoint(c, map[string]any{})
+	for _, values := range []string{"'2026-11-24 10:00Z', 90, 10, 90, 1, '{0,0,90}', '{0,0,0,0,90}'", "'2026-11-24 12:00Z', 9, 1, 9, 0, '{9}', '{9}'"} {
+		b.query(`INSERT INTO endpoint_stats (tenant_id, endpoint_id, hour, attempts_succeeded, attempts_failed, delivered, exhausted, attempt_counts, latency_counts)
+			VALUES ($1, $2, `+values+`) RETURNING endpoint_id::text`, tenant, e.ID)
+	}
+	type counts struct {
+		Succeeded int64                      `json:"attempts_succeeded"`
+		Failed    int64                      `json:"attempts_failed"`
+		Ratio     *float64                   `json:"success_ratio"`
+		Duration  *struct{ P50, P99 string } `json:"attempt_duration"`
+	}
+	var got struct {
+		From, To time.Time
+		Total    counts
+		Hours    []struct {
+			Hour time.Time
+			counts
+		}
+	}
+	path := "/v1/endpoints/" + e.ID + "/stats"
+	c.Do("GET", path+"?from=2026-11-24T10:30:00Z&to=2026-11-24T12:00:01Z", nil).Want(200, &got)
+	require.Equal(t, "2026-11-24T10:00:00Z 2026-11-24T13:00:00Z", got.From.Format(time.RFC3339)+" "+got.To.Format(time.RFC3339))
+	require.Len(t, got.Hours, 2)
+	require.Equal(t, int64(99), got.Total.Succeeded)
+	require.InDelta(t, 0.9, *got.Total.Ratio, 0.001)
+	p50, err := time.ParseDuration(got.Hours[0].Duration.P50)
+	require.NoError(t, err)
+	require.InDelta(t, float64(430*time.Microsecond), float64(p50), float64(80*time.Microsecond))
+
+	got.Hours, got.Total = nil, counts{}
+	c.Do("GET", path, nil).Want(200, &got)
+	c.Do("GET", path+"?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z", nil).Want(200, &got)
+	require.Empty(t, got.Hours)
+	require.Nil(t, got.Total.Ratio)
+	c.Do("GET", path+"?from=2026-01-01T00:00:00Z", nil).WantProblem(422, "invalid_range", "from")
+	c.Do("GET", path+"?from=2030-01-01T00:00:00Z", nil).WantProblem(422, "invalid_range", "from")
+	c.Do("GET", path+"?from=x", nil).WantProblem(422, "invalid_request", "from")
+	_, foreign := b.tenant("other")
+	foreign.Do("GET", path, nil).WantProblem(404, "endpoint_not_found", "")
 }

@@ -68,6 +68,16 @@ type Watcher interface {
 	Recorded(f Finished)
 }
 
+// Watchers are told one after the other.
+type Watchers []Watcher
+
+// Recorded implements Watcher.
+func (all Watchers) Recorded(f Finished) {
+	for _, w := range all {
+		w.Recorded(f)
+	}
+}
+
 // Ports are what an engine works with. Every field must be set.
 type Ports struct {
 	Store     Store

@@ -175,6 +175,7 @@ type model struct {
 	gone        bool
 	probing     time.Time // a probe is on its way since then
 	lastProbe   time.Time
+	told        bool // that it fails, and not that it has recovered
 }
 
 func (m *model) result(status int) {
@@ -249,6 +250,18 @@ func (m *model) look() {
 	if step.State == health.Closed && before.State != health.Closed {
 		require.False(m.t, m.e.Parked, "not while something waits")
 	}
+	switch step.Tell {
+	case "":
+	case delivery.EndpointFailing:
+		require.True(m.t, !m.told || step.Warn, "once, and a warning")
+		m.told = true
+	case delivery.EndpointRecovered:
+		require.True(m.t, m.told && step.State == health.Closed && !m.e.Parked)
+		m.told = false
+	default:
+		require.Equal(m.t, delivery.EndpointDisabled, step.Tell)
+	}
+	require.Equal(m.t, step.Disable, step.Tell == delivery.EndpointDisabled)
 	if step.Forget {
 		require.True(m.t, m.e.Deleted || !m.e.Parked && m.failures == 0 && !m.now.Before(m.asked), "nothing is forgotten that matters")
 		m.h = nil
@@ -293,7 +306,7 @@ func TestRandomHistories(t *testing.T) {
 			"not parked": func(*rapid.T) { m.e.Parked = false },
 			"enabled": func(*rapid.T) {
 				if m.e.Disabled { // as ingest does it
-					m.e.Disabled, m.gone, m.failures, m.firstFailed, m.asked = false, false, 0, time.Time{}, time.Time{}
+					m.e.Disabled, m.gone, m.failures, m.firstFailed, m.asked, m.told = false, false, 0, time.Time{}, time.Time{}, false
 					m.h = &health.Health{State: health.Draining, Reason: health.ByEnabling, Since: m.now}
 				}
 			},

@@ -26,6 +26,7 @@ type Acceptor interface {
 // EventReader reads events of a tenant.
 type EventReader interface {
 	Event(ctx context.Context, t tenant.ID, id uuid.UUID) (event.Event, error)
+	Candidates(ctx context.Context, t tenant.ID, id uuid.UUID, cursor *uuid.UUID, limit int) (event.Event, []event.Candidate, error)
 	List(ctx context.Context, t tenant.ID, query event.Query) ([]event.Summary, error)
 }
 
@@ -37,6 +38,7 @@ type EndpointStore interface {
 	Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*endpoint.Endpoint) error) (endpoint.Endpoint, error)
 	Delete(ctx context.Context, t tenant.ID, id uuid.UUID) (cancelled int64, err error)
 	PublicKeys(ctx context.Context, id uuid.UUID) ([]endpoint.PublicKey, error)
+	Stats(ctx context.Context, t tenant.ID, id uuid.UUID, from, until time.Time) ([]endpoint.Hour, error)
 	Recover(ctx context.Context, t tenant.ID, id uuid.UUID, since, until time.Time) (found int, e endpoint.Endpoint, err error)
 	Secrets(ctx context.Context, t tenant.ID, id uuid.UUID) ([]endpoint.Secret, error)
 	Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secret endpoint.Secret, overlap time.Duration) error

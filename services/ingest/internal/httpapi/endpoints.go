@@ -198,6 +198,8 @@ func (h *Handlers) registerEndpoints(api *httpapi.API) {
 	httpapi.Register(api, route(get, "/v1/endpoints/{id}", "get-endpoint", "Read an endpoint", auth.ScopeEndpointsRead, 0, ""), h.getEndpoint)
 	httpapi.Register(api, route(patch, "/v1/endpoints/{id}", "update-endpoint", "Change an endpoint", auth.ScopeEndpointsWrite, 0,
 		"A merge patch: fields that are absent stay. Pending deliveries use the new values from their next attempt on."), h.updateEndpoint)
+	httpapi.Register(api, route(get, "/v1/endpoints/{id}/stats", "endpoint-stats", "What became of an endpoint's attempts, by hour", auth.ScopeDeliveriesRead, 0,
+		"Counted by each replica and stored every ten seconds; what one that is killed had not stored is missing here."), h.endpointStats)
 	httpapi.Register(api, route(post, "/v1/endpoints/{id}/test", "test-endpoint", "Send a test now", auth.ScopeEndpointsWrite, 0,
 		"One signed attempt over a connection of its own, whatever the endpoint's state; the answer says what came of it and how long each phase took. Nothing is stored, and it counts for nothing."), h.testEndpoint)
 	httpapi.Register(api, route(post, "/v1/endpoints/{id}/recover", "recover-endpoint", "Attempt exhausted deliveries again", auth.ScopeEndpointsWrite, http.StatusAccepted,

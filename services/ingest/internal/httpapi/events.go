@@ -64,6 +64,10 @@ func (h *Handlers) registerEvents(api *httpapi.API) {
 		Doc: "The 202 is sent after the event and its deliveries were committed. With an `Idempotency-Key` header (1 to 255 visible ASCII characters, kept for 24 hours) a repeated request gets the first event's id; another body under the same key is a 409.",
 	}, h.createEvent)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}", ID: "get-event", Summary: "Read an event", Tag: "events", Scope: auth.ScopeEventsRead}, h.getEvent)
+	httpapi.Register(api, httpapi.Route{
+		Method: get, Path: "/v1/events/{id}/explain", ID: "explain-event", Summary: "Why an event goes where it goes, and what it waits for", Tag: "events", Scope: auth.ScopeEventsRead,
+		Doc: "One entry for each endpoint of the tenant, newest first.",
+	}, h.explainEvent)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}/payload", ID: "get-event-payload", Summary: "Read the exact bytes of an event's payload", Tag: "events", Scope: auth.ScopeEventsRead}, h.getPayload)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events", ID: "list-events", Summary: "List events, newest first, without payloads", Tag: "events", Scope: auth.ScopeEventsRead}, h.listEvents)
 }

@@ -58,3 +58,7 @@ func TestTypeFilterOfTheList(t *testing.T) {
 	}
 	require.Equal(t, []string{"", "order.paid", "order.*", "*", "A-b_1"}, r.types)
 }
+
+func (*reader) Candidates(context.Context, tenant.ID, uuid.UUID, *uuid.UUID, int) (event.Event, []event.Candidate, error) {
+	panic("not called")
+}
