@@ -62,6 +62,7 @@ beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoint_stats: SELECT
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
+beaconpost_api: payload_retention: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: projects: INSERT, SELECT
 beaconpost_api: retry_policies: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: schema public: USAGE
@@ -78,10 +79,11 @@ beaconpost_delivery: endpoints: SELECT, UPDATE (breaker, disabled_at, disabled_r
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE
 beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
+beaconpost_delivery: payload_retention: SELECT, UPDATE (rescan_at, scrubbed_to)
 beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
 beaconpost_delivery: tenants: SELECT (id, routing_version), UPDATE (routing_version)
-beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT
+beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT, UPDATE (payload)
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)
 beaconpost_ingest: endpoint_secrets: SELECT, UPDATE (ciphertext, key_id)

@@ -152,11 +152,13 @@ endpoints delivery_lock beaconpost_delivery UPDATE
 endpoints delivery_read beaconpost_delivery SELECT
 idempotency_keys ingest_expire beaconpost_ingest DELETE
 idempotency_keys ingest_read beaconpost_ingest SELECT
+payload_retention delivery_scrub beaconpost_delivery ALL
 retry_policies delivery_read beaconpost_delivery SELECT
 tenants delivery_read beaconpost_delivery SELECT
 tenants delivery_route beaconpost_delivery UPDATE
 tenants ingest_operate beaconpost_ingest ALL
 webhook_events delivery_read beaconpost_delivery SELECT
+webhook_events delivery_scrub beaconpost_delivery UPDATE
 `
 
 func TestPolicies(t *testing.T) {

@@ -44,24 +44,26 @@ type Config struct {
 
 // Settings of the engine.
 type Settings struct {
-	Concurrency    int `env:"CONCURRENCY" envDefault:"4096" doc:"Attempts at the same time per replica; one endpoint gets up to 256 of them, one tenant half."`
-	Limits         Limits
-	RetryAfterMax  time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
-	Timeout        time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
-	MaxAttempts    int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
-	RetryBase      time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
-	RetryCap       time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
-	RetryPreset    string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
-	RetryMaxAge    time.Duration   `env:"RETRY_MAX_AGE" doc:"No retry is planned that would start later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
-	RetrySchedule  []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
-	Grace          time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
-	Interval       time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
-	Rate           int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
-	Breaker        Breaker         `envPrefix:"BREAKER_"`
-	DisableAfter   time.Duration   `env:"DISABLE_AFTER" envDefault:"120h" doc:"An endpoint whose every attempt failed for so long is disabled; 0: never."`
-	DrainRate      int             `env:"DRAIN_RATE_MAX" envDefault:"1000" doc:"Parked deliveries of an endpoint that are let go per second; more only while more comes in."`
-	StatsRetention time.Duration   `env:"STATS_RETENTION" envDefault:"2160h" doc:"Age at which hourly statistics of endpoints are dropped."`
-	Retention      time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
+	Concurrency     int `env:"CONCURRENCY" envDefault:"4096" doc:"Attempts at the same time per replica; one endpoint gets up to 256 of them, one tenant half."`
+	Limits          Limits
+	RetryAfterMax   time.Duration   `env:"RETRY_AFTER_MAX" envDefault:"24h" doc:"A Retry-After that asks for more is taken as this."`
+	Timeout         time.Duration   `env:"TIMEOUT" envDefault:"15s" doc:"Bound on one attempt, from the dial to the end of the answer's body, unless the endpoint has its own."`
+	MaxAttempts     int             `env:"MAX_ATTEMPTS" envDefault:"15" doc:"Attempts in total, unless the endpoint has its own policy."`
+	RetryBase       time.Duration   `env:"RETRY_BASE" envDefault:"1s" doc:"The wait after n failures is 2^n times this."`
+	RetryCap        time.Duration   `env:"RETRY_CAP" envDefault:"1h" doc:"The longest wait between attempts."`
+	RetryPreset     string          `env:"RETRY_PRESET" doc:"A retry policy by name instead of base, cap, maximum and schedule: exponential or standard-webhooks."`
+	RetryMaxAge     time.Duration   `env:"RETRY_MAX_AGE" doc:"No retry is planned that would start later than this after the event was accepted, unless the endpoint has its own; 0: no limit."`
+	RetrySchedule   []time.Duration `env:"RETRY_SCHEDULE" doc:"Waits between attempts, separated by commas, instead of base, cap and maximum."`
+	Grace           time.Duration   `env:"RECONCILE_GRACE" envDefault:"60s" doc:"How overdue a delivery must be for the reconciler to publish it again."`
+	Interval        time.Duration   `env:"RECONCILE_INTERVAL" envDefault:"5s" doc:"Time between the reconciler's rounds."`
+	Rate            int             `env:"RECONCILE_RATE" envDefault:"2000" doc:"Deliveries that the reconciler publishes per second and replica at most."`
+	Breaker         Breaker         `envPrefix:"BREAKER_"`
+	DisableAfter    time.Duration   `env:"DISABLE_AFTER" envDefault:"120h" doc:"An endpoint whose every attempt failed for so long is disabled; 0: never."`
+	DrainRate       int             `env:"DRAIN_RATE_MAX" envDefault:"1000" doc:"Parked deliveries of an endpoint that are let go per second; more only while more comes in."`
+	SweepInterval   time.Duration   `env:"SWEEP_INTERVAL" envDefault:"5m" doc:"Time between looks for parked deliveries that nobody takes up, and for payloads to scrub."`
+	ParkedRetention time.Duration   `env:"PARKED_RETENTION" doc:"Age at which deliveries that wait for an endpoint are cancelled; 0: never."`
+	StatsRetention  time.Duration   `env:"STATS_RETENTION" envDefault:"2160h" doc:"Age at which hourly statistics of endpoints are dropped."`
+	Retention       time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
 }
 
 // Limits hold for each attempt, within its timeout.
@@ -137,6 +139,12 @@ func (s Settings) Validate() []error {
 	}
 	if s.DisableAfter < 0 || s.DisableAfter > 0 && s.DisableAfter < time.Minute {
 		problems = append(problems, config.Invalid("DISABLE_AFTER", "expected 0 (never) or at least 1m, got %s", s.DisableAfter))
+	}
+	if s.SweepInterval <= 0 {
+		problems = append(problems, config.Invalid("SWEEP_INTERVAL", "expected more than 0, got %s", s.SweepInterval))
+	}
+	if s.ParkedRetention < 0 || s.ParkedRetention > 0 && s.ParkedRetention < time.Hour {
+		problems = append(problems, config.Invalid("PARKED_RETENTION", "expected 0 (never) or at least 1h, got %s", s.ParkedRetention))
 	}
 	if s.StatsRetention < time.Hour {
 		problems = append(problems, config.Invalid("STATS_RETENTION", "expected at least 1h, got %s", s.StatsRetention))
@@ -302,7 +310,32 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	}
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
+	group.Every(cfg.Delivery.SweepInterval, func(ctx context.Context) { sweep(ctx, cfg.Delivery, store, obs) })
 	platform.Push("reconciler", 5*time.Second, group.Stop)
+}
+
+// sweep does what is late when it is a few minutes late.
+func sweep(ctx context.Context, cfg Settings, store *deliverypg.Store, obs *observer) {
+	adopted, err := store.Adopt(ctx)
+	obs.adopted.Add(float64(adopted))
+	if err != nil && ctx.Err() == nil {
+		obs.Trouble("adopt parked deliveries", err)
+	}
+	for more := true; more && ctx.Err() == nil; {
+		var n int
+		if n, more, err = store.Scrub(ctx); err != nil {
+			obs.Trouble("scrub payloads", err)
+			break
+		}
+		obs.scrubbed.Add(float64(n))
+	}
+	for n := int64(1); cfg.ParkedRetention > 0 && n > 0 && ctx.Err() == nil; {
+		if n, err = store.ExpireParked(ctx, cfg.ParkedRetention); err != nil {
+			obs.Trouble("expire parked deliveries", err)
+			break
+		}
+		obs.expired.Add(float64(n))
+	}
 }
 
 // Run serves until ctx ends, then stops in order.

@@ -274,3 +274,48 @@ func TestRateLimit(t *testing.T) {
 	require.Less(t, times[79].Sub(times[0]), 8*time.Second, "and the rate is used")
 	require.Equal(t, "1", b.query(`SELECT max(attempts)::text FROM deliveries WHERE endpoint_id = $1`, endpointID))
 }
+
+func TestParkedDeliveriesThatNobodyTakesUpAreAdopted(t *testing.T) {
+	t.Parallel()
+	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_SWEEP_INTERVAL=300ms", "BEACONPOST_DELIVERY_PARKED_RETENTION=24h")...)
+	s := newSink(t, nil)
+	well, _ := b.endpoint(s.URL)
+	deleted, _ := b.endpoint(s.URL)
+	off, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
+	for _, id := range []uuid.UUID{well, deleted, off} {
+		b.park(id, 3)
+	}
+	b.exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, deleted)
+	old := uuid7.Floor(time.Now().Add(-25 * time.Hour))
+	b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $2, $3, 'infinity')`, b.tenant.UUID(), old, off)
+	b.eventually(countPending, "0", well)
+	b.eventually(countPending, "0", deleted)
+	b.eventually(`SELECT cancel_reason FROM deliveries WHERE id = $1 AND status = 'cancelled'`, "expired", old)
+	require.Len(t, s.requests(), 3)
+	require.Equal(t, "3", b.query(countPending, off), "these are kept")
+	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", well)
+}
+
+func TestPayloadsAreScrubbed(t *testing.T) {
+	t.Parallel()
+	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_SWEEP_INTERVAL=200ms")...)
+	s := newSink(t, nil)
+	endpointID, _ := b.endpoint(s.URL)
+	off, _ := b.endpoint(s.URL)
+	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
+	q := b.send(endpointID, `{"secret":1}`)
+	b.wait(q, "delivered")
+	b.park(off, 1)
+	other := uuid.Must(uuid.NewV7())
+	b.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'other')`, other)
+	b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'a', '1')`, other, uuid.Must(uuid.NewV7()))
+	b.exec(`INSERT INTO payload_retention (tenant_id, after_ms) VALUES ($1, 0)`, b.tenant.UUID())
+	b.eventually(`SELECT length(payload)::text FROM webhook_events WHERE id = $1`, "0", q.event)
+	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "payload_scrubbed", "")
+	require.Equal(t, "2", b.query(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`), "what is pending, and another tenant's")
+	// Looked at again when it has ended.
+	b.exec(`UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now() WHERE endpoint_id = $1`, off)
+	b.exec(`UPDATE payload_retention SET rescan_at = now()`)
+	b.eventually(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`, "1")
+}

@@ -28,6 +28,9 @@ type observer struct {
 	probes      prometheus.Counter
 	drained     prometheus.Counter
 	overflowed  prometheus.Counter
+	adopted     prometheus.Counter
+	scrubbed    prometheus.Counter
+	expired     prometheus.Counter
 	unaccounted prometheus.Gauge
 	oldest      prometheus.Gauge
 	ahead       prometheus.Gauge
@@ -62,6 +65,9 @@ func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
 	o.probes = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_endpoint_probes_total", Help: "Parked deliveries that were let through to see whether an endpoint has recovered."})
 	o.drained = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_drained_total", Help: "Parked deliveries that were let go after an endpoint recovered or was enabled."})
 	o.overflowed = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_overflowed_total", Help: "Deliveries that were parked because more was due for their endpoint than it takes."})
+	o.adopted = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_parked_adopted_total", Help: "Endpoints that did well and had parked deliveries nobody took up."})
+	o.scrubbed = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_payloads_scrubbed_total", Help: "Payloads that were emptied because their tenant does not keep them for longer."})
+	o.expired = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_expired_total", Help: "Parked deliveries that were cancelled for their age."})
 	for _, state := range []health.State{health.Open, health.Draining, health.Closed} {
 		o.breaker.WithLabelValues(string(state))
 	}

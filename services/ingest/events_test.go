@@ -357,3 +357,30 @@ func TestStats(t *testing.T) {
 	_, foreign := b.tenant("other")
 	foreign.Do("GET", path, nil).WantProblem(404, "endpoint_not_found", "")
 }
+
+func TestPayloadRetention(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tenant, c := b.tenant("acme")
+	var got struct{ After *string }
+	c.Do("GET", "/v1/payload-retention", nil).Want(200, &got)
+	require.Nil(t, got.After)
+	c.Do("PUT", "/v1/payload-retention", `{"after":"36h"}`).Want(200, &got)
+	require.Equal(t, "36h0m0s", *got.After)
+	require.Equal(t, []string{"129600000"}, b.query(`SELECT after_ms::text FROM payload_retention WHERE tenant_id = $1`, tenant))
+	c.Do("PUT", "/v1/payload-retention", `{"after":"-1s"}`).WantProblem(422, "invalid_request", "after")
+	c.Do("PUT", "/v1/payload-retention", `{"after":"9000h"}`).WantProblem(422, "invalid_payload_retention", "after")
+	c.Do("PUT", "/v1/payload-retention", `{}`).WantProblem(422, "invalid_request", "after")
+	id := b.event(c, `{"event_type":"x","payload":{"a":1}}`)
+	b.query(`UPDATE webhook_events SET payload = '' WHERE id = $1 RETURNING id::text`, id) // as delivery does
+	var event struct {
+		Payload  any
+		Scrubbed bool `json:"payload_scrubbed"`
+	}
+	c.Do("GET", "/v1/events/"+id, nil).Want(200, &event)
+	require.True(t, event.Scrubbed)
+	require.Nil(t, event.Payload)
+	c.Do("GET", "/v1/events/"+id+"/payload", nil).WantProblem(404, "payload_scrubbed", "")
+	c.Do("DELETE", "/v1/payload-retention", nil).Want(204, nil)
+	require.Empty(t, b.query(`SELECT tenant_id::text FROM payload_retention`))
+}

@@ -27,6 +27,7 @@ type RetryState struct {
 	Claimed  bool
 	Disabled bool // the endpoint
 	Deleted  bool // the endpoint
+	Scrubbed bool // the payload
 }
 
 // MayRetry says whether the delivery must be made due (true) or is being worked on anyway (false). What cannot be retried is a fault.
@@ -36,6 +37,8 @@ func (s RetryState) MayRetry() (bool, error) {
 		return false, fault.Conflict("endpoint_deleted", "The endpoint of this delivery was deleted.")
 	case s.Disabled:
 		return false, fault.Conflict("endpoint_disabled", "The endpoint of this delivery is disabled; enable it, and its pending deliveries become due.")
+	case s.Scrubbed:
+		return false, fault.Conflict("payload_scrubbed", "The tenant does not keep payloads for so long; there is nothing to send.")
 	case s.Status == Delivered:
 		return false, fault.Conflict("delivery_ended", "The delivery was delivered already.")
 	case s.Status != Pending && s.Claimed:

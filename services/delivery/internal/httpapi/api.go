@@ -50,11 +50,11 @@ type DeliveryView struct {
 	Status         delivery.Status `json:"status" enum:"pending,delivered,exhausted,cancelled"`
 	Attempts       int             `json:"attempts" doc:"Attempts made."`
 	CreatedAt      time.Time       `json:"created_at"`
-	NextAttemptAt  *time.Time      `json:"next_attempt_at" doc:"null: none is planned, because the delivery ended or its endpoint is disabled."`
+	NextAttemptAt  *time.Time      `json:"next_attempt_at" doc:"null: none is planned, because the delivery ended, or waits for its endpoint to be enabled or to recover."`
 	CompletedAt    *time.Time      `json:"completed_at" doc:"null while pending."`
 	LastStatusCode int             `json:"last_status_code,omitempty" doc:"HTTP status of the last attempt; absent if there was no answer."`
 	LastErrorClass string          `json:"last_error_class,omitempty" doc:"In which way the last attempt failed without an answer that counts."`
-	CancelReason   string          `json:"cancel_reason,omitempty" doc:"requested or endpoint_deleted."`
+	CancelReason   string          `json:"cancel_reason,omitempty" doc:"requested, endpoint_deleted or expired (parked for longer than the installation keeps such deliveries)."`
 }
 
 type attemptView struct {

@@ -159,7 +159,8 @@ func scanAttempt(row pgx.CollectableRow) (delivery.Attempt, error) {
 const (
 	lockDelivery = `
 SELECT d.status, d.attempts, isfinite(d.next_attempt_at), d.next_attempt_at <= now(), coalesce(d.claimed_until > now(), false), coalesce(d.traceparent, ''),
-    p.status = 'disabled', p.deleted_at IS NOT NULL, coalesce(p.timeout_ms, $3)
+    p.status = 'disabled', p.deleted_at IS NOT NULL, coalesce(p.timeout_ms, $3),
+    EXISTS (SELECT FROM webhook_events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id AND e.payload = '')
 FROM deliveries d JOIN endpoints p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
 WHERE d.tenant_id = $1 AND d.id = $2 FOR UPDATE OF d FOR SHARE OF p`
 	makeDue = `
@@ -176,7 +177,7 @@ func (s *Deliveries) Retry(ctx context.Context, t tenant.ID, id uuid.UUID) (d de
 		var attempts int
 		var timeout int64
 		err := q.QueryRow(ctx, lockDelivery, t.UUID(), id, s.timeout.Milliseconds()).Scan(
-			&state.Status, &attempts, &state.Planned, &state.Due, &state.Claimed, &r.Traceparent, &state.Disabled, &state.Deleted, &timeout)
+			&state.Status, &attempts, &state.Planned, &state.Due, &state.Claimed, &r.Traceparent, &state.Disabled, &state.Deleted, &timeout, &state.Scrubbed)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("delivery_not_found", "There is no delivery with this id.")
 		}

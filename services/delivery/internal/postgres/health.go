@@ -190,8 +190,10 @@ WITH asked AS (
     SELECT recover_from, recover_until FROM endpoint_health WHERE tenant_id = $1 AND endpoint_id = $2 AND recover_from IS NOT NULL
 ), chosen AS (
     SELECT d.id FROM asked a CROSS JOIN LATERAL (
-        SELECT id FROM deliveries
-        WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'exhausted' AND id > a.recover_from AND id < a.recover_until ORDER BY id LIMIT $3 FOR UPDATE
+        SELECT id FROM deliveries x
+        WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'exhausted' AND id > a.recover_from AND id < a.recover_until
+            AND EXISTS (SELECT FROM webhook_events e WHERE e.tenant_id = x.tenant_id AND e.id = x.event_id AND e.payload <> '')
+        ORDER BY id LIMIT $3 FOR UPDATE
     ) d
 ), again AS (
     UPDATE deliveries d SET status = 'pending', next_attempt_at = 'infinity', completed_at = NULL, claimed_until = NULL FROM chosen s WHERE d.tenant_id = $1 AND d.id = s.id

@@ -56,6 +56,8 @@ type AccountStore interface {
 	RevokeKey(ctx context.Context, t tenant.ID, id uuid.UUID) (revoked bool, err error)
 	RetryPolicy(ctx context.Context, t tenant.ID, project *uuid.UUID) (backoff.Policy, error)
 	SetRetryPolicy(ctx context.Context, t tenant.ID, project *uuid.UUID, p backoff.Policy) error
+	PayloadRetention(ctx context.Context, t tenant.ID) (after time.Duration, set bool, err error)
+	SetPayloadRetention(ctx context.Context, t tenant.ID, after *time.Duration) error
 }
 
 // Handlers holds what the routes work with.
@@ -74,6 +76,7 @@ type Handlers struct {
 // Register adds all routes.
 func (h *Handlers) Register(api *httpapi.API) {
 	h.registerEvents(api)
+	h.registerRetention(api)
 	h.registerEndpoints(api)
 	h.registerSecrets(api)
 	h.registerKeys(api)

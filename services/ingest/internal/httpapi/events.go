@@ -37,7 +37,8 @@ type eventView struct {
 	ProjectID  *uuid.UUID      `json:"project_id,omitempty"`
 	EndpointID *uuid.UUID      `json:"endpoint_id,omitempty"`
 	CreatedAt  time.Time       `json:"created_at"`
-	Payload    json.RawMessage `json:"payload" doc:"The payload as JSON. /payload gives its exact bytes."`
+	Payload    json.RawMessage `json:"payload" doc:"The payload as JSON; null if it was scrubbed. /payload gives its exact bytes."`
+	Scrubbed   bool            `json:"payload_scrubbed,omitempty" doc:"The tenant does not keep payloads for so long."`
 }
 
 // eventSummary is an event in a list: a page of payloads could be hundreds of megabytes.
@@ -55,7 +56,11 @@ func summarizeEvent(e event.Summary) eventSummary {
 }
 
 func viewEvent(e event.Event) eventView {
-	return eventView{e.ID, e.Type, e.ProjectID, e.EndpointID, e.CreatedAt(), e.Payload}
+	v := eventView{e.ID, e.Type, e.ProjectID, e.EndpointID, e.CreatedAt(), e.Payload, false}
+	if len(e.Payload) == 0 {
+		v.Payload, v.Scrubbed = json.RawMessage("null"), true
+	}
+	return v
 }
 
 func (h *Handlers) registerEvents(api *httpapi.API) {
@@ -183,6 +188,9 @@ func (h *Handlers) getPayload(ctx context.Context, in *idPath) (*payloadOutput, 
 	e, err := h.Events.Event(ctx, t, in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if len(e.Payload) == 0 {
+		return nil, fault.NotFound("payload_scrubbed", "The tenant does not keep payloads for so long; the event is still there.")
 	}
 	return &payloadOutput{"application/json", e.Payload}, nil
 }

@@ -161,7 +161,7 @@ func isNoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
 
 // unknownTenant tells a credential for a tenant that does not exist from other errors of an insert.
 func unknownTenant(err error) error {
-	for _, name := range []string{"endpoints_tenant_id_fkey", "projects_tenant_id_fkey", "api_keys_tenant_id_fkey"} {
+	for _, name := range []string{"endpoints_tenant_id_fkey", "projects_tenant_id_fkey", "api_keys_tenant_id_fkey", "payload_retention_tenant_id_fkey"} {
 		if postgres.IsConstraint(err, name) {
 			return fault.Forbidden("unknown_tenant", "The credential is for a tenant that does not exist.")
 		}
