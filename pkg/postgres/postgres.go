@@ -92,18 +92,19 @@ func (db *DB) Ping(ctx context.Context) error {
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
 const (
-	takeRole = `SELECT set_config('role', $1, true)`
+	// Compiling a plan costs more than any of our statements: over many partitions their estimates are far beyond what they do.
+	takeRole = `SELECT set_config('role', $1, true), set_config('jit', 'off', true)`
 	// A statement that joins an array of keys with growing tables would be planned once, while they are small, and that plan kept: ten rows are best
 	// scanned, and then ten million are. It is planned anew for each batch; bounds on the id keep that to the partitions in question. What is due was written
 	// a moment ago, so its pages are in memory.
-	takeRoleForBatch = `SELECT set_config('role', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('random_page_cost', '1.1', true)`
+	takeRoleForBatch = `SELECT set_config('role', $1, true), set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('random_page_cost', '1.1', true)`
 	// A statement that looks rows up by an array of keys has one good plan however large the tables are: the key's index, row by row. With every other
 	// way switched off that is what it gets, so it need not be planned again; partitions are pruned when it starts.
-	byKeys = `, set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+	byKeys = `, set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_material', 'off', true)`
 	takeRoleForKeys = `SELECT set_config('role', $1, true)` + byKeys
 	takeTenants     = `SELECT set_config('role', $1, true), set_config('app.tenant_ids', $2, true)` + byKeys
-	takeTenant      = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true)`
+	takeTenant      = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true), set_config('jit', 'off', true)`
 )
 
 // InTenant runs fn in one transaction as RoleAPI with t as its tenant: row-level security shows and accepts only t's rows.
@@ -120,6 +121,11 @@ func (db *DB) As(ctx context.Context, role Role, fn func(context.Context, Querie
 // AsBatch is As for statements that join an array of keys with large tables: they are planned for each execution.
 func (db *DB) AsBatch(ctx context.Context, role Role, fn func(context.Context, Querier) error) error {
 	return db.transact(ctx, fn, takeRoleForBatch, string(role))
+}
+
+// AsKeys is As for statements that look rows up by keys, as Pipeline.RoleForKeys has them.
+func (db *DB) AsKeys(ctx context.Context, role Role, fn func(context.Context, Querier) error) error {
+	return db.transact(ctx, fn, takeRoleForKeys, string(role))
 }
 
 func (db *DB) transact(ctx context.Context, fn func(context.Context, Querier) error, take string, args ...any) error {

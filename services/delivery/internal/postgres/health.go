@@ -210,7 +210,7 @@ RETURNING c.n > 0`
 // Step implements health.Store.
 func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
 	var due []delivery.Request
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		taken, due = health.Taken{}, nil
 		var e health.Endpoint
 		var h health.Health
@@ -369,7 +369,7 @@ SELECT count(*) FROM (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_i
 
 // Arriving implements health.Store.
 func (s *Store) Arriving(ctx context.Context, key health.Key, since time.Duration) (n int, err error) {
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		return q.QueryRow(ctx, countArriving, key.Tenant.UUID(), key.Endpoint, uuid7.Floor(time.Now().Add(-since)), arrivingMost).Scan(&n)
 	})
 	return n, err
@@ -377,7 +377,7 @@ func (s *Store) Arriving(ctx context.Context, key health.Key, since time.Duratio
 
 // Release implements health.Store.
 func (s *Store) Release(ctx context.Context, quotas map[health.Key]int) (released map[health.Key][]delivery.Request, err error) {
-	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		released, err = release(ctx, q, quotas, s.defaults.Timeout)
 		return err
 	})
@@ -389,7 +389,7 @@ const releaseParked = `
 WITH oldest AS (
     SELECT d.tenant_id, d.id, p.timeout_ms
     FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS m (tenant_id, endpoint_id, quota)
-    JOIN endpoints p ON p.tenant_id = m.tenant_id AND p.id = m.endpoint_id
+    CROSS JOIN LATERAL (SELECT timeout_ms FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.endpoint_id OFFSET 0) p
     CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM deliveries
         WHERE tenant_id = m.tenant_id AND endpoint_id = m.endpoint_id AND status = 'pending' AND next_attempt_at = 'infinity'

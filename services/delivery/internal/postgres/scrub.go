@@ -37,7 +37,7 @@ SELECT (SELECT count(*) FROM scrubbed), (SELECT count(*) FROM looked), (SELECT i
 // Scrub empties payloads of one tenant that does not keep them, a batch of events, and says how many. more is false when there was nothing to look at.
 // What was pending is looked at again a day later.
 func (s *Store) Scrub(ctx context.Context) (scrubbed int, more bool, err error) {
-	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		var t, to uuid.UUID
 		var after int64
 		var rescan bool
@@ -69,7 +69,7 @@ func (s *Store) Scrub(ctx context.Context) (scrubbed int, more bool, err error) 
 
 const (
 	// From one endpoint with parked deliveries to the next, by the index of these.
-	adoptParked = `
+	parkedEndpoints = `
 WITH RECURSIVE e AS (
     (SELECT tenant_id, endpoint_id FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity' ORDER BY tenant_id, endpoint_id LIMIT 1)
     UNION ALL
@@ -78,24 +78,32 @@ WITH RECURSIVE e AS (
         WHERE status = 'pending' AND next_attempt_at = 'infinity' AND (d.tenant_id, d.endpoint_id) > (e.tenant_id, e.endpoint_id)
         ORDER BY tenant_id, endpoint_id LIMIT 1
     ) n
-)
+), found AS MATERIALIZED (
+    SELECT e.tenant_id, e.endpoint_id, p.deleted_at IS NOT NULL AS deleted, p.status = 'enabled' AND p.breaker = 'closed' AS well
+    FROM e JOIN endpoints p ON p.tenant_id = e.tenant_id AND p.id = e.endpoint_id
+)`
+	adoptParked = parkedEndpoints + `
 INSERT INTO endpoint_health (tenant_id, endpoint_id, state, since, look_at)
-SELECT e.tenant_id, e.endpoint_id, 'closed', now() - interval '1 hour', now()
-FROM e JOIN endpoints p ON p.tenant_id = e.tenant_id AND p.id = e.endpoint_id
-WHERE p.status = 'enabled' AND p.deleted_at IS NULL AND p.breaker = 'closed' ORDER BY 1, 2
+SELECT tenant_id, endpoint_id, 'closed', now() - interval '1 hour', now() FROM found WHERE well AND NOT deleted ORDER BY 1, 2
 ON CONFLICT (tenant_id, endpoint_id) DO NOTHING`
-	cancelParkedOfDeleted = `
-UPDATE deliveries d SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now() FROM endpoints p
-WHERE d.status = 'pending' AND d.next_attempt_at = 'infinity' AND p.tenant_id = d.tenant_id AND p.id = d.endpoint_id AND p.deleted_at IS NOT NULL`
+	cancelParkedOfDeleted = parkedEndpoints + `, which AS MATERIALIZED (
+    SELECT d.tenant_id, d.id FROM found f CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM deliveries WHERE tenant_id = f.tenant_id AND endpoint_id = f.endpoint_id AND status = 'pending' AND next_attempt_at = 'infinity'
+        ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED
+    ) d WHERE f.deleted
+)
+UPDATE deliveries d SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now() FROM which w WHERE d.tenant_id = w.tenant_id AND d.id = w.id`
 	expireParked = `
-UPDATE deliveries SET status = 'cancelled', cancel_reason = 'expired', completed_at = now()
-WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity' AND id < $1 LIMIT 5000 FOR UPDATE SKIP LOCKED)`
+WITH old AS MATERIALIZED (
+    SELECT tenant_id, id FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity' AND id < $1 LIMIT 5000 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET status = 'cancelled', cancel_reason = 'expired', completed_at = now() FROM old o WHERE d.tenant_id = o.tenant_id AND d.id = o.id`
 )
 
 // Adopt finds parked deliveries that nobody would take up: of endpoints that do well, which get a record that a drain follows from, and of deleted ones,
 // which end. They were stored while a drain ended or an endpoint was deleted.
 func (s *Store) Adopt(ctx context.Context) (adopted int64, err error) {
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		tag, err := q.Exec(ctx, adoptParked)
 		if err != nil {
 			return err
@@ -109,7 +117,7 @@ func (s *Store) Adopt(ctx context.Context) (adopted int64, err error) {
 
 // ExpireParked ends parked deliveries of that age, and says how many; at most a batch.
 func (s *Store) ExpireParked(ctx context.Context, age time.Duration) (expired int64, err error) {
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		tag, err := q.Exec(ctx, expireParked, uuid7.Floor(time.Now().Add(-age)))
 		expired = tag.RowsAffected()
 		return err
