@@ -10,8 +10,8 @@ import (
 
 const (
 	first = 250 * time.Microsecond // the upper end of bucket 0
-	// Buckets is how many there are. Each is √2 times as wide as the one before; the last takes everything from about 50 minutes.
-	Buckets = 48
+	// Buckets is how many there are. Each is √2 times as wide as the one before; the last takes everything from about 70 days.
+	Buckets = 72
 )
 
 // Counts has a number for each bucket. The zero value is empty. It is not safe for concurrent use.

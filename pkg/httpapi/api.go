@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -43,6 +44,7 @@ type API struct {
 
 // New makes an API. Every route under /v1 demands a credential; unknown routes and methods are problems too.
 func New(cfg Config) *API {
+	strictCasing() // or a field in other letters would be checked by nobody and decoded all the same
 	router := chi.NewRouter()
 	router.Use(observe(newMetrics(cfg.Telemetry.Registry), cfg.Telemetry))
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
@@ -86,6 +88,9 @@ type Route struct {
 	Status  int  // of success; 0: 200
 	Doc     string
 }
+
+//nolint:gochecknoglobals // the framework's own setting is one
+var strictCasing = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
 
 // Register adds a route whose input and output are described by I and O (huma's struct tags). The handler returns faults.
 func Register[I, O any](a *API, route Route, handler func(context.Context, *I) (*O, error)) {

@@ -46,12 +46,17 @@ func Sign(secrets []Secret, id string, ts time.Time, body []byte) string {
 
 	out := make([]byte, 0, len(secrets)*(len(versionShared)+base64.StdEncoding.EncodedLen(sha256.Size)+1))
 	var sum [sha256.Size]byte
+	var message []byte // in one piece, which ed25519 asks for
 	for i, secret := range secrets {
 		if i > 0 {
 			out = append(out, ' ')
 		}
 		if secret.private {
-			out = appendPrivate(out, secret, signed, body)
+			if message == nil {
+				message = slices.Concat(signed, body)
+			}
+			out = append(out, versionPrivate...)
+			out = base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.bytes(), message))
 			continue
 		}
 		mac := hmac.New(sha256.New, secret.bytes())
@@ -61,13 +66,6 @@ func Sign(secrets []Secret, id string, ts time.Time, body []byte) string {
 		out = base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0]))
 	}
 	return string(out)
-}
-
-// appendPrivate signs with a private key, which takes the message in one piece.
-func appendPrivate(out []byte, secret Secret, signed, body []byte) []byte {
-	message := slices.Concat(signed, body)
-	out = append(out, versionPrivate...)
-	return base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.bytes(), message))
 }
 
 // Timestamp gives the value of the webhook-timestamp header for ts.

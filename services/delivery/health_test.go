@@ -314,6 +314,14 @@ func TestPayloadsAreScrubbed(t *testing.T) {
 	b.eventually(`SELECT length(payload)::text FROM webhook_events WHERE id = $1`, "0", q.event)
 	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "payload_scrubbed", "")
 	require.Equal(t, "2", b.query(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`), "what is pending, and another tenant's")
+	// Whatever happens, what has no payload is not sent.
+	b.exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now() WHERE id = $1`, q.delivery)
+	b.exec(`UPDATE deliveries SET status = 'pending', completed_at = NULL, next_attempt_at = now() WHERE id = $1`, q.delivery)
+	again := q.message
+	again.Attempt, again.MustClaim = 2, true
+	b.publish.Ready(again)
+	b.eventually(`SELECT coalesce(cancel_reason, status) FROM deliveries WHERE id = $1`, "payload_scrubbed", q.delivery)
+	require.Len(t, s.requests(), 1)
 	// Looked at again when it has ended.
 	b.exec(`UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now() WHERE endpoint_id = $1`, off)
 	b.exec(`UPDATE payload_retention SET rescan_at = now()`)

@@ -154,6 +154,7 @@ func TestRecover(t *testing.T) {
 
 	c.Do("POST", path, map[string]any{"since": time.Now().Add(time.Hour)}).WantProblem(422, "invalid_recovery", "since")
 	c.Do("POST", path, `{}`).WantProblem(422, "invalid_request", "since")
+	c.Do("POST", path, `{"since":"0000-01-01T00:00:00+23:00"}`).WantProblem(422, "invalid_recovery", "since")
 	c.Do("POST", path, `{"since":"yesterday"}`).WantProblem(422, "invalid_request", "since")
 	c.Do("POST", "/v1/endpoints/"+uuid.NewString()+"/recover", map[string]any{"since": time.Now()}).WantProblem(404, "endpoint_not_found", "")
 	_, foreign := b.tenant("other")
@@ -200,6 +201,8 @@ func TestBadEndpoints(t *testing.T) {
 		{`{"url":"https://example.com","rate_limit":{"burst":5}}`, "invalid_request", "rate_limit.per_second"},
 		{`{"url":"https://example.com","secret":"whsec_short"}`, "invalid_endpoint", "secret"},
 		{`{"url":"https://example.com","signing":"rsa"}`, "invalid_request", "signing"},
+		{`{"url":"https://example.com","signing":"ed25519","SIGNING":"rsa"}`, "invalid_request", "SIGNING"},
+		{`{"url":"https://example.com","rate_limit":{"per_second":2,"PER_SECOND":0}}`, "invalid_request", "rate_limit.PER_SECOND"},
 		{`{"url":"https://example.com","signing":"ed25519","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`, "invalid_endpoint", "signing"},
 		{`{"url":"https://example.com","project_id":"` + uuid.NewString() + `"}`, "unknown_project", "project_id"},
 		{`{"url":"https://example.com","project_id":"` + theirs.ID + `"}`, "unknown_project", "project_id"},
@@ -262,7 +265,7 @@ func TestSecretsAreSealedRevealedAndRotated(t *testing.T) {
 
 	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", `{"overlap":"0s"}`).Want(200, nil)
 	c.Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).Want(200, &s)
-	require.Len(t, s.Secrets, 2, "the second ended at once, the first keeps its day")
+	require.Len(t, s.Secrets, 1, "an overlap of nothing ends all that there were")
 	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", `{"overlap":"1000h"}`).WantProblem(422, "invalid_overlap", "overlap")
 
 	for _, column := range b.query(`SELECT encode(ciphertext, 'escape') FROM endpoint_secrets`) {
@@ -426,4 +429,26 @@ func TestSecretsOfOnesOwnAndPublicKeys(t *testing.T) {
 		anybody.Do("GET", "/v1/public-keys/"+id, nil).Want(200, &set)
 		require.Empty(t, set.Keys)
 	}
+}
+
+// However often it is rotated, a webhook carries three signatures at most, and a key that leaked can be ended at once.
+func TestRotationsAreBounded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	e := b.endpoint(c, map[string]any{"signing": "ed25519"})
+	count := func() int {
+		var set struct{ Keys []any }
+		c.Do("GET", "/v1/public-keys/"+e.ID, nil).Want(200, &set)
+		return len(set.Keys)
+	}
+	rotate := "/v1/endpoints/" + e.ID + "/secret/rotate"
+	for range 5 {
+		c.Do("POST", rotate, map[string]any{"signing": "ed25519", "overlap": "168h"}).Want(200, nil)
+	}
+	require.Equal(t, 3, count())
+	c.Do("POST", rotate, map[string]any{"signing": "ed25519", "overlap": "0s"}).Want(200, nil)
+	require.Equal(t, 1, count(), "none of those before")
+	c.Do("DELETE", "/v1/endpoints/"+e.ID, nil).Want(200, nil)
+	require.Zero(t, count())
 }

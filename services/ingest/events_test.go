@@ -353,6 +353,8 @@ func TestStats(t *testing.T) {
 	require.Nil(t, got.Total.Ratio)
 	c.Do("GET", path+"?from=2026-01-01T00:00:00Z", nil).WantProblem(422, "invalid_range", "from")
 	c.Do("GET", path+"?from=2030-01-01T00:00:00Z", nil).WantProblem(422, "invalid_range", "from")
+	c.Do("GET", path+"?from=9999-12-31T00:00:00Z&to=9999-12-31T23:30:00Z", nil).WantProblem(422, "invalid_range", "from")
+	c.Do("GET", path+"?from=0000-01-01T00:00:00%2B23:00&to=0000-01-01T00:00:00Z", nil).WantProblem(422, "invalid_range", "from")
 	c.Do("GET", path+"?from=x", nil).WantProblem(422, "invalid_request", "from")
 	_, foreign := b.tenant("other")
 	foreign.Do("GET", path, nil).WantProblem(404, "endpoint_not_found", "")

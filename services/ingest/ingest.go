@@ -38,8 +38,8 @@ type Config struct {
 	Network        netguard.Policy    `envPrefix:"NETWORK_"`
 }
 
-// testMargin is what a test attempt may take beyond the longest timeout.
-const testMargin = 5 * time.Second
+// testPatience is how long a test may take: delivery bounds the attempt to 30 s.
+const testPatience = 35 * time.Second
 
 // Service is a running ingest.
 type Service struct {
@@ -79,7 +79,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		Events:    ingestpg.NewEvents(platform.DB),
 		Endpoints: ingestpg.NewEndpoints(platform.DB, cfg.SecretsKeys),
 		Accounts:  s.accounts,
-		Tester:    ingeststream.NewTester(platform.NATS, cfg.MaxTimeout+testMargin),
+		Tester:    ingeststream.NewTester(platform.NATS, testPatience),
 		Limits:    endpoint.Limits{MaxTimeout: cfg.MaxTimeout, CheckURL: cfg.Network.CheckURL},
 
 		MaxPayload: int(cfg.MaxPayload), ForgetKey: platform.ForgetAPIKey,

@@ -31,6 +31,8 @@ const (
 	SendTestReply_REFUSED_BUSY SendTestReply_Refused = 2
 	// REFUSED_FAILED: our own fault; the log has it.
 	SendTestReply_REFUSED_FAILED SendTestReply_Refused = 3
+	// REFUSED_TENANT_BUSY: too many tests of this tenant are under way.
+	SendTestReply_REFUSED_TENANT_BUSY SendTestReply_Refused = 4
 )
 
 // Enum value maps for SendTestReply_Refused.
@@ -40,12 +42,14 @@ var (
 		1: "REFUSED_NOT_FOUND",
 		2: "REFUSED_BUSY",
 		3: "REFUSED_FAILED",
+		4: "REFUSED_TENANT_BUSY",
 	}
 	SendTestReply_Refused_value = map[string]int32{
 		"REFUSED_UNSPECIFIED": 0,
 		"REFUSED_NOT_FOUND":   1,
 		"REFUSED_BUSY":        2,
 		"REFUSED_FAILED":      3,
+		"REFUSED_TENANT_BUSY": 4,
 	}
 )
 
@@ -343,7 +347,7 @@ const file_beaconpost_delivery_v1_endpoint_test_send_proto_rawDesc = "" +
 	"\n" +
 	"event_type\x18\x03 \x01(\tR\teventType\x12\x18\n" +
 	"\apayload\x18\x04 \x01(\fR\apayload\x12 \n" +
-	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\"\xf1\x04\n" +
+	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\"\x8a\x05\n" +
 	"\rSendTestReply\x12G\n" +
 	"\arefused\x18\x01 \x01(\x0e2-.beaconpost.delivery.v1.SendTestReply.RefusedR\arefused\x12\x19\n" +
 	"\bevent_id\x18\x02 \x01(\fR\aeventId\x12\x1f\n" +
@@ -360,12 +364,13 @@ const file_beaconpost_delivery_v1_endpoint_test_send_proto_rawDesc = "" +
 	" \x01(\x03R\rdurationMicro\x1aB\n" +
 	"\x05Phase\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
-	"\x0eduration_micro\x18\x02 \x01(\x03R\rdurationMicro\"_\n" +
+	"\x0eduration_micro\x18\x02 \x01(\x03R\rdurationMicro\"x\n" +
 	"\aRefused\x12\x17\n" +
 	"\x13REFUSED_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REFUSED_NOT_FOUND\x10\x01\x12\x10\n" +
 	"\fREFUSED_BUSY\x10\x02\x12\x12\n" +
-	"\x0eREFUSED_FAILED\x10\x03BJZHgithub.com/beaconpost/beaconpost/proto/beaconpost/delivery/v1;deliveryv1b\x06proto3"
+	"\x0eREFUSED_FAILED\x10\x03\x12\x17\n" +
+	"\x13REFUSED_TENANT_BUSY\x10\x04BJZHgithub.com/beaconpost/beaconpost/proto/beaconpost/delivery/v1;deliveryv1b\x06proto3"
 
 var (
 	file_beaconpost_delivery_v1_endpoint_test_send_proto_rawDescOnce sync.Once

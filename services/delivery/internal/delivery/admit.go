@@ -15,6 +15,7 @@ type Row struct {
 	Attempts      int
 	NextAttemptAt time.Time
 	Parked        bool
+	Scrubbed      bool // there is no payload any more
 	Claimed       bool // a claim is running
 	ClaimedUntil  time.Time
 	Age           time.Duration // since NextAttemptAt, by the database's clock; negative: not due yet
@@ -29,7 +30,7 @@ const (
 	Start                   // make the attempt
 	Claim                   // make the attempt if the claim succeeds
 	Park                    // the endpoint is disabled, or its breaker open: park the delivery
-	Cancel                  // the endpoint is deleted: cancel the delivery
+	Cancel                  // the endpoint is deleted, or the payload scrubbed: cancel the delivery
 )
 
 // Admit decides by the rules of docs/architecture.md, "Which message may start an attempt". redelivered says that the broker handed
@@ -39,7 +40,7 @@ func Admit(r Request, redelivered bool, row Row, target *Target, fresh time.Dura
 	switch {
 	case row.Status != Pending || row.Attempts != r.Attempt-1 || row.Parked || row.Claimed && !held:
 		return Stale
-	case target.Deleted:
+	case target.Deleted || row.Scrubbed:
 		return Cancel
 	case target.Disabled || target.Open && !held:
 		return Park

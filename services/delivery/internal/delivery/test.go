@@ -37,8 +37,16 @@ type TestSender interface {
 	Test(ctx context.Context, job *Job) (*Attempt, []Phase)
 }
 
-// Test makes an attempt at an endpoint with a payload. It gives nil if the tenant has no such endpoint.
-func (t *Tester) Test(ctx context.Context, endpoint Ref, eventType string, payload []byte, traceparent string) (*Tested, error) {
+// TestEvent is what a test sends.
+type TestEvent struct {
+	Type        string
+	Payload     []byte
+	Traceparent string
+	Limit       time.Duration // of the attempt, if the endpoint's own is longer
+}
+
+// Test makes an attempt at an endpoint. It gives nil if the tenant has no such endpoint.
+func (t *Tester) Test(ctx context.Context, endpoint Ref, event TestEvent) (*Tested, error) {
 	target, err := t.Targets.Target(ctx, endpoint)
 	if err != nil || target == nil || target.Deleted {
 		return nil, err
@@ -47,8 +55,10 @@ func (t *Tester) Test(ctx context.Context, endpoint Ref, eventType string, paylo
 	if err != nil {
 		return nil, err
 	}
+	limited := *target
+	limited.Timeout = min(limited.Timeout, event.Limit)
 	job := &Job{
-		Ref: Ref{Tenant: endpoint.Tenant, ID: id}, Attempt: 1, EventID: id, EventType: eventType, Payload: payload, Target: target, Traceparent: traceparent,
+		Ref: Ref{Tenant: endpoint.Tenant, ID: id}, Attempt: 1, EventID: id, EventType: event.Type, Payload: event.Payload, Target: &limited, Traceparent: event.Traceparent,
 	}
 	attempt, phases := t.Sender.Test(ctx, job)
 	if attempt == nil {

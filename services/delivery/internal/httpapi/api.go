@@ -54,7 +54,7 @@ type DeliveryView struct {
 	CompletedAt    *time.Time      `json:"completed_at" doc:"null while pending."`
 	LastStatusCode int             `json:"last_status_code,omitempty" doc:"HTTP status of the last attempt; absent if there was no answer."`
 	LastErrorClass string          `json:"last_error_class,omitempty" doc:"In which way the last attempt failed without an answer that counts."`
-	CancelReason   string          `json:"cancel_reason,omitempty" doc:"requested, endpoint_deleted or expired (parked for longer than the installation keeps such deliveries)."`
+	CancelReason   string          `json:"cancel_reason,omitempty" doc:"requested, endpoint_deleted, payload_scrubbed or expired (parked for longer than the installation keeps such deliveries)."`
 }
 
 type attemptView struct {

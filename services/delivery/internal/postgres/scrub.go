@@ -16,7 +16,7 @@ const (
 	scrubBatch = 2000
 	// A tenant that no other replica works on, the one that was looked at least first.
 	lockScrub = `
-SELECT tenant_id, after_ms, scrubbed_to, rescan_at <= now() FROM payload_retention
+SELECT tenant_id, scrubbed_to, beaconpost_uuid_floor(now() - after_ms * interval '1 millisecond'), rescan_at <= now() FROM payload_retention
 WHERE scrubbed_to < beaconpost_uuid_floor(now() - after_ms * interval '1 millisecond' - interval '1 minute') OR rescan_at <= now()
 ORDER BY scrubbed_to LIMIT 1 FOR UPDATE SKIP LOCKED`
 	// The deliveries of an event are a range of the key.
@@ -38,10 +38,9 @@ SELECT (SELECT count(*) FROM scrubbed), (SELECT count(*) FROM looked), (SELECT i
 // What was pending is looked at again a day later.
 func (s *Store) Scrub(ctx context.Context) (scrubbed int, more bool, err error) {
 	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		var t, to uuid.UUID
-		var after int64
+		var t, to, until uuid.UUID
 		var rescan bool
-		err := q.QueryRow(ctx, lockScrub).Scan(&t, &after, &to, &rescan)
+		err := q.QueryRow(ctx, lockScrub).Scan(&t, &to, &until, &rescan)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -51,7 +50,6 @@ func (s *Store) Scrub(ctx context.Context) (scrubbed int, more bool, err error) 
 		if rescan {
 			to = uuid.Nil
 		}
-		until := uuid7.Floor(time.Now().Add(-time.Duration(after) * time.Millisecond))
 		var looked int
 		var last *uuid.UUID
 		if err := q.QueryRow(ctx, scrubPayloads, t, to, until, scrubBatch).Scan(&scrubbed, &looked, &last); err != nil {

@@ -120,7 +120,7 @@ func scanDue(rows pgx.Rows, in []delivery.Incoming, found []*due) error {
 		}
 		r := in[n-1]
 		d.row.NextAttemptAt, d.row.ClaimedUntil, d.row.Age = next.Time, claimed.Time, time.Duration(age*float64(time.Second))
-		d.job.Late = d.row.Age
+		d.job.Late, d.row.Scrubbed = d.row.Age, len(d.job.Payload) == 0
 		d.job.Ref, d.job.Attempt, d.endpoint.Tenant = r.Ref, r.Attempt, r.Tenant
 		if r.Traceparent != "" {
 			d.job.Traceparent = r.Traceparent
@@ -161,7 +161,7 @@ func (s *Store) Change(ctx context.Context, admitted []delivery.Admitted) ([]boo
 		if err := change(ctx, q, parkDeliveries, of[delivery.Park], admitted); err != nil {
 			return fmt.Errorf("park deliveries: %w", err)
 		}
-		if err := change(ctx, q, cancelDeliveries, of[delivery.Cancel], admitted); err != nil {
+		if err := cancel(ctx, q, of[delivery.Cancel], admitted); err != nil {
 			return fmt.Errorf("cancel deliveries: %w", err)
 		}
 		if err := s.claim(ctx, q, of[delivery.Claim], admitted, claimed); err != nil {
@@ -235,10 +235,26 @@ UPDATE deliveries d SET next_attempt_at = 'infinity', claimed_until = NULL
 FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id), off
 WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND off.tenant_id = d.tenant_id AND off.id = d.endpoint_id`
 	cancelDeliveries = `
-UPDATE deliveries d SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now(), next_attempt_at = 'infinity'
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS m (tenant_id, id, endpoint_tenant, endpoint_id)
+UPDATE deliveries d SET status = 'cancelled', cancel_reason = m.reason, completed_at = now(), next_attempt_at = 'infinity'
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS m (tenant_id, id, reason)
 WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending'`
 )
+
+func cancel(ctx context.Context, q postgres.Querier, which []int, admitted []delivery.Admitted) error {
+	if len(which) == 0 {
+		return nil
+	}
+	tenants, ids := refs(which, admitted)
+	reasons := make([]string, len(which))
+	for n, i := range which {
+		reasons[n] = "endpoint_deleted"
+		if !admitted[i].Job.Target.Deleted {
+			reasons[n] = "payload_scrubbed"
+		}
+	}
+	_, err := q.Exec(ctx, cancelDeliveries, tenants, ids, reasons)
+	return err
+}
 
 func change(ctx context.Context, q postgres.Querier, statement string, which []int, admitted []delivery.Admitted) error {
 	if len(which) == 0 {

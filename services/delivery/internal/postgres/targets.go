@@ -34,7 +34,7 @@ SELECT m.tenant_id, m.id, s.id, s.key_id, s.ciphertext, s.expires_at
 FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id)
 CROSS JOIN LATERAL (
     SELECT * FROM endpoint_secrets s WHERE s.tenant_id = m.tenant_id AND s.endpoint_id = m.id AND (s.expires_at IS NULL OR s.expires_at > now())
-    ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC
+    ORDER BY s.expires_at DESC NULLS FIRST, s.id DESC LIMIT 3
 ) s`
 
 // fillTargets gives every job its endpoint, from the cache when the cached version is the present one.

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	testsMost = 64              // at the same time
-	testLimit = 2 * time.Minute // longer than any attempt may take
+	testsMost      = 64               // at the same time
+	testsPerTenant = 4                // of these
+	testLimit      = 30 * time.Second // of an attempt, whatever the endpoint's own; ingest waits for a little longer
+	drainPoll      = 5 * time.Millisecond
 )
 
 // Tests answers requests for test attempts.
@@ -27,6 +29,8 @@ type Tests struct {
 	tester *delivery.Tester
 	log    zerolog.Logger
 	slots  chan struct{}
+	mu     sync.Mutex
+	of     map[uuid.UUID]int // under way, by tenant
 	all    sync.WaitGroup
 	sub    *nats.Subscription
 	ctx    context.Context
@@ -35,7 +39,7 @@ type Tests struct {
 
 // NewTests subscribes. Stop it.
 func NewTests(nc *nats.Conn, tester *delivery.Tester, log zerolog.Logger) (*Tests, error) {
-	t := &Tests{tester: tester, log: log, slots: make(chan struct{}, testsMost)}
+	t := &Tests{tester: tester, log: log, slots: make(chan struct{}, testsMost), of: map[uuid.UUID]int{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	var err error
 	if t.sub, err = nc.QueueSubscribe(subject.SendTest, subject.TestGroup, t.take); err != nil {
@@ -48,32 +52,21 @@ func NewTests(nc *nats.Conn, tester *delivery.Tester, log zerolog.Logger) (*Test
 // Stop takes no more and waits for those under way; when ctx ends they are cut.
 func (t *Tests) Stop(ctx context.Context) error {
 	defer t.cancel()
-	if err := t.sub.Unsubscribe(); err != nil {
-		t.log.Debug().Err(err).Msg("unsubscribe from test requests")
-	}
 	defer context.AfterFunc(ctx, t.cancel)()
+	// What has arrived is answered: whoever asked waits for it.
+	if err := t.sub.Drain(); err != nil {
+		t.log.Debug().Err(err).Msg("drain test requests")
+	}
+	for t.sub.IsValid() && ctx.Err() == nil {
+		time.Sleep(drainPoll)
+	}
 	t.all.Wait()
 	return nil
 }
 
 func (t *Tests) take(m *nats.Msg) {
-	select {
-	case t.slots <- struct{}{}:
-	default:
-		t.reply(m, &deliveryv1.SendTestReply{Refused: deliveryv1.SendTestReply_REFUSED_BUSY})
-		return
-	}
-	t.all.Go(func() {
-		defer func() { <-t.slots }()
-		ctx, cancel := context.WithTimeout(t.ctx, testLimit)
-		defer cancel()
-		t.reply(m, t.test(ctx, m.Data))
-	})
-}
-
-func (t *Tests) test(ctx context.Context, data []byte) *deliveryv1.SendTestReply {
 	var r deliveryv1.SendTestRequest
-	err := proto.Unmarshal(data, &r)
+	err := proto.Unmarshal(m.Data, &r)
 	var owner, id uuid.UUID
 	if err == nil {
 		owner, err = uuid.FromBytes(r.GetTenantId())
@@ -81,12 +74,62 @@ func (t *Tests) test(ctx context.Context, data []byte) *deliveryv1.SendTestReply
 	if err == nil {
 		id, err = uuid.FromBytes(r.GetEndpointId())
 	}
-	var tested *delivery.Tested
-	if err == nil {
-		tested, err = t.tester.Test(ctx, delivery.Ref{Tenant: tenant.ID(owner), ID: id}, r.GetEventType(), r.GetPayload(), r.GetTraceparent())
-	}
 	if err != nil {
-		t.log.Error().Err(err).Str("endpoint_id", id.String()).Msg("test attempt")
+		t.log.Error().Err(err).Msg("test request is not one of ours")
+		t.refuse(m, deliveryv1.SendTestReply_REFUSED_FAILED)
+		return
+	}
+	select {
+	case t.slots <- struct{}{}:
+	default:
+		t.refuse(m, deliveryv1.SendTestReply_REFUSED_BUSY)
+		return
+	}
+	if !t.begin(owner) {
+		<-t.slots
+		t.refuse(m, deliveryv1.SendTestReply_REFUSED_TENANT_BUSY)
+		return
+	}
+	t.all.Go(func() {
+		defer func() {
+			t.end(owner)
+			<-t.slots
+		}()
+		ctx, cancel := context.WithTimeout(t.ctx, testLimit+time.Second)
+		defer cancel()
+		t.reply(m, t.test(ctx, delivery.Ref{Tenant: tenant.ID(owner), ID: id}, &r))
+	})
+}
+
+// begin counts a test of a tenant, unless it has enough: endpoints that hang are tested too.
+func (t *Tests) begin(owner uuid.UUID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[owner] >= testsPerTenant {
+		return false
+	}
+	t.of[owner]++
+	return true
+}
+
+func (t *Tests) end(owner uuid.UUID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[owner]--; t.of[owner] == 0 {
+		delete(t.of, owner)
+	}
+}
+
+func (t *Tests) refuse(m *nats.Msg, why deliveryv1.SendTestReply_Refused) {
+	t.reply(m, &deliveryv1.SendTestReply{Refused: why})
+}
+
+func (t *Tests) test(ctx context.Context, endpoint delivery.Ref, r *deliveryv1.SendTestRequest) *deliveryv1.SendTestReply {
+	tested, err := t.tester.Test(ctx, endpoint, delivery.TestEvent{
+		Type: r.GetEventType(), Payload: r.GetPayload(), Traceparent: r.GetTraceparent(), Limit: testLimit,
+	})
+	if err != nil {
+		t.log.Error().Err(err).Str("endpoint_id", endpoint.ID.String()).Msg("test attempt")
 		return &deliveryv1.SendTestReply{Refused: deliveryv1.SendTestReply_REFUSED_FAILED}
 	}
 	if tested == nil {

@@ -73,11 +73,8 @@ func NewService(store Store) *Service { return &Service{store: store} }
 
 // Accept takes s in. When it returns without error the event is durable. Errors are faults.
 func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
-	if err := CheckType(s.Event.Type); err != nil {
+	if err := CheckSendable(s.Event.Type); err != nil {
 		return Receipt{}, err
-	}
-	if isReserved(s.Event.Type) {
-		return Receipt{}, fault.Invalid("reserved_event_type", "event_type", "Events of this type are made by Beaconpost itself; give another name.")
 	}
 	if err := checkKey(s.IdempotencyKey); err != nil {
 		return Receipt{}, err
@@ -90,8 +87,8 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 	return svc.store.Append(ctx, s)
 }
 
-// isReserved says whether events of a type are what tenants are told about their own endpoints and deliveries: nobody else can say so.
-func isReserved(eventType string) bool {
+// IsReserved says whether events of a type are what tenants are told about their own endpoints and deliveries: nobody else can say so.
+func IsReserved(eventType string) bool {
 	switch eventType {
 	case "endpoint.failing", "endpoint.disabled", "endpoint.recovered", "delivery.exhausted":
 		return true
@@ -100,6 +97,17 @@ func isReserved(eventType string) bool {
 }
 
 const maxTypeLength = 200
+
+// CheckSendable says whether a producer may send events of a type.
+func CheckSendable(name string) error {
+	if err := CheckType(name); err != nil {
+		return err
+	}
+	if IsReserved(name) {
+		return fault.Invalid("reserved_event_type", "event_type", "Events of this type are made by Beaconpost itself; give another name.")
+	}
+	return nil
+}
 
 // CheckType says whether name can be an event type: words of letters, digits, _ and -, joined by dots, at most 200 characters.
 func CheckType(name string) error {

@@ -75,7 +75,7 @@ func (e Event) Explain(c Candidate, now time.Time) Explanation {
 	}
 	x.Matched = true
 	switch {
-	case isReserved(e.Type):
+	case IsReserved(e.Type):
 		x.Why = ByBeaconpost
 	case e.EndpointID != nil:
 		x.Why = Named
@@ -92,7 +92,7 @@ func (e Event) Explain(c Candidate, now time.Time) Explanation {
 
 func (e Event) whyNot(c Candidate, wanted bool) Why {
 	switch {
-	case isReserved(e.Type):
+	case IsReserved(e.Type):
 		return ByBeaconpost
 	case e.EndpointID != nil:
 		return AnotherNamed

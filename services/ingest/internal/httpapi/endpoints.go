@@ -218,15 +218,15 @@ type recoverInput struct {
 type recoveryView struct {
 	Endpoint   EndpointView `json:"endpoint"`
 	Since      time.Time    `json:"since"`
-	Until      time.Time    `json:"until" doc:"What is exhausted later is not included."`
-	Deliveries int          `json:"deliveries" doc:"Exhausted deliveries that will be attempted once more, counted up to 10000."`
+	Until      time.Time    `json:"until" doc:"Events accepted later are not included."`
+	Deliveries int          `json:"deliveries" doc:"Exhausted deliveries of these events, counted up to 10000; those whose payload was scrubbed stay as they are."`
 }
 
 func (h *Handlers) recoverEndpoint(ctx context.Context, in *recoverInput) (*struct{ Body recoveryView }, error) {
 	until := time.Now().UTC().Truncate(time.Millisecond)
 	since := in.Body.Since.UTC()
-	if since.IsZero() || since.After(time.Now()) {
-		return nil, fault.Invalid("invalid_recovery", "since", "Expected a time that has passed.")
+	if since.Year() < firstYear || since.After(time.Now()) {
+		return nil, fault.Invalid("invalid_recovery", "since", "Expected a time that has passed, not before 1970.")
 	}
 	found, e, err := h.Endpoints.Recover(ctx, httpapi.Tenant(ctx), in.ID, since, until)
 	if err != nil {

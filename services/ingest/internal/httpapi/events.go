@@ -71,7 +71,7 @@ func (h *Handlers) registerEvents(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}", ID: "get-event", Summary: "Read an event", Tag: "events", Scope: auth.ScopeEventsRead}, h.getEvent)
 	httpapi.Register(api, httpapi.Route{
 		Method: get, Path: "/v1/events/{id}/explain", ID: "explain-event", Summary: "Why an event goes where it goes, and what it waits for", Tag: "events", Scope: auth.ScopeEventsRead,
-		Doc: "One entry for each endpoint of the tenant, newest first.",
+		Doc: "One entry for each endpoint of the tenant, newest first. Needs `endpoints:read` and `deliveries:read` too.",
 	}, h.explainEvent)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events/{id}/payload", ID: "get-event-payload", Summary: "Read the exact bytes of an event's payload", Tag: "events", Scope: auth.ScopeEventsRead}, h.getPayload)
 	httpapi.Register(api, httpapi.Route{Method: get, Path: "/v1/events", ID: "list-events", Summary: "List events, newest first, without payloads", Tag: "events", Scope: auth.ScopeEventsRead}, h.listEvents)

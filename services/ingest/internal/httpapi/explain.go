@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
 )
@@ -38,6 +39,12 @@ type explanationView struct {
 func (h *Handlers) explainEvent(ctx context.Context, in *explainInput) (*struct {
 	Body httpapi.List[explanationView]
 }, error) {
+	// It tells of endpoints and deliveries.
+	for _, scope := range []auth.Scope{auth.ScopeEndpointsRead, auth.ScopeDeliveriesRead} {
+		if err := httpapi.Principal(ctx).Require(scope); err != nil {
+			return nil, err
+		}
+	}
 	cursor, err := in.After()
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ type putRetentionInput struct {
 type retentionOutput struct{ Body retentionView }
 
 func (h *Handlers) registerRetention(api *httpapi.API) {
-	const doc = "After that time an event's payload is emptied, as soon as none of its deliveries is pending. The event, its deliveries and attempts stay; it cannot be delivered again."
+	const doc = "After that time an event's payload is emptied if none of its deliveries is pending; if one is, within a day of its end. The event, its deliveries and attempts stay; it cannot be delivered again."
 	route := func(method, id, summary string, scope auth.Scope, status int) httpapi.Route {
 		return httpapi.Route{Method: method, Path: "/v1/payload-retention", ID: id, Summary: summary, Tag: "events", Scope: scope, Status: status, Doc: doc}
 	}

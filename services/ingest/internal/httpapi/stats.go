@@ -15,6 +15,8 @@ import (
 const (
 	statsDefault = 24 * time.Hour
 	statsMost    = 92 * 24 * time.Hour
+	// What RFC 3339 can say in any time zone.
+	firstYear, lastYear = 1970, 9998
 )
 
 type statsInput struct {
@@ -64,8 +66,8 @@ func (h *Handlers) endpointStats(ctx context.Context, in *statsInput) (*struct{ 
 	if end := to.Truncate(time.Hour); end != to {
 		to = end.Add(time.Hour)
 	}
-	if !from.Before(to) || to.Sub(from) > statsMost {
-		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days.")
+	if !from.Before(to) || to.Sub(from) > statsMost || from.Year() < firstYear || to.Year() > lastYear {
+		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days, both in the years 1970 to 9998.")
 	}
 	hours, err := h.Endpoints.Stats(ctx, httpapi.Tenant(ctx), in.ID, from, to)
 	if err != nil {

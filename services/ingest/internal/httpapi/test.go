@@ -42,7 +42,7 @@ type testView struct {
 	ErrorDetail       string                      `json:"error_detail,omitempty"`
 	StartedAt         time.Time                   `json:"started_at"`
 	Duration          httpapi.Duration            `json:"duration"`
-	Phases            map[string]httpapi.Duration `json:"phases" doc:"resolve, connect, handshake, send, wait (to the end of the answer's header), receive: those that there were."`
+	Phases            map[string]httpapi.Duration `json:"phases" doc:"resolve, connect, handshake, send, wait (to the end of the answer's header), receive: those that there were; of a payload above 16 KiB wait holds send."`
 	ResponseExcerpt   string                      `json:"response_excerpt,omitempty"`
 	ResponseTruncated bool                        `json:"response_truncated,omitempty"`
 }
@@ -55,7 +55,7 @@ func (h *Handlers) testEndpoint(ctx context.Context, in *testInput) (*struct{ Bo
 	if in.Body != nil && len(in.Body.Payload) > 0 {
 		test.Payload = in.Body.Payload
 	}
-	if err := event.CheckType(test.EventType); err != nil {
+	if err := event.CheckSendable(test.EventType); err != nil {
 		return nil, err
 	}
 	if len(test.Payload) > h.MaxPayload {

@@ -172,6 +172,10 @@ func (s *Endpoints) Delete(ctx context.Context, t tenant.ID, id uuid.UUID) (canc
 		}
 		tag, err = q.Exec(ctx, cancelDeliveries, t.UUID(), id)
 		cancelled = tag.RowsAffected()
+		if err != nil {
+			return err
+		}
+		_, err = q.Exec(ctx, expireAllKeys, t.UUID(), id) // public keys vouch for nothing any more
 		return err
 	})
 	return cancelled, err

@@ -15,7 +15,7 @@ const (
 	selectPayloadRetention = `SELECT after_ms FROM payload_retention WHERE tenant_id = $1`
 	putPayloadRetention    = `
 INSERT INTO payload_retention (tenant_id, after_ms) VALUES ($1, $2)
-ON CONFLICT (tenant_id) DO UPDATE SET after_ms = excluded.after_ms, scrubbed_to = DEFAULT, rescan_at = DEFAULT`
+ON CONFLICT (tenant_id) DO UPDATE SET after_ms = excluded.after_ms`
 	deletePayloadRetention = `DELETE FROM payload_retention WHERE tenant_id = $1`
 )
 

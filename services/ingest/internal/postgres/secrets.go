@@ -67,10 +67,20 @@ func (s *Endpoints) scanSecret(row pgx.CollectableRow, t tenant.ID, endpointID u
 	return secret, err
 }
 
-// A secret that expires already keeps its time: rotating twice does not lengthen its life.
-const expireSecrets = `UPDATE endpoint_secrets SET expires_at = now() + $3::interval WHERE tenant_id = $1 AND endpoint_id = $2 AND expires_at IS NULL`
+const (
+	// No secret lives longer than this rotation's overlap, and none longer than it had to live before: so a key that leaked ends with an overlap of 0.
+	expireSecrets = `
+UPDATE endpoint_secrets SET expires_at = least(expires_at, now() + $3::interval)
+WHERE tenant_id = $1 AND endpoint_id = $2 AND (expires_at IS NULL OR expires_at > now() + $3::interval)`
+	// Every attempt is signed with all of them: beside the new one at most so many.
+	expireOldest = `
+UPDATE endpoint_secrets SET expires_at = now() WHERE tenant_id = $1 AND id IN (
+    SELECT id FROM endpoint_secrets WHERE tenant_id = $1 AND endpoint_id = $2 AND expires_at > now() ORDER BY id DESC OFFSET $3)`
+	expiringMost  = 2
+	expireAllKeys = `UPDATE endpoint_secrets SET expires_at = now() WHERE tenant_id = $1 AND endpoint_id = $2 AND (expires_at IS NULL OR expires_at > now())`
+)
 
-// Rotate makes secret the current one; the one before is used beside it for overlap.
+// Rotate makes secret the current one; those before, the two newest at most, are used beside it for overlap.
 func (s *Endpoints) Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secret endpoint.Secret, overlap time.Duration) error {
 	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
 		// The lock makes a second rotation wait instead of failing on the index that allows one current secret.
@@ -78,6 +88,9 @@ func (s *Endpoints) Rotate(ctx context.Context, t tenant.ID, id uuid.UUID, secre
 			return err
 		}
 		if _, err := q.Exec(ctx, expireSecrets, t.UUID(), id, overlap); err != nil {
+			return err
+		}
+		if _, err := q.Exec(ctx, expireOldest, t.UUID(), id, expiringMost); err != nil {
 			return err
 		}
 		return s.insertSecret(ctx, q, t, id, secret)

@@ -34,6 +34,9 @@ func (t *Tester) Test(ctx context.Context, owner tenant.ID, id uuid.UUID, test e
 	if err != nil {
 		return endpoint.Tested{}, fmt.Errorf("encode test request: %w", err)
 	}
+	if !t.nc.IsConnected() {
+		return endpoint.Tested{}, fault.Unavailable(nats.ErrDisconnected, time.Second, "The broker is away, so no delivery service can be asked. Repeat the request.")
+	}
 	ctx, cancel := context.WithTimeout(ctx, t.patience)
 	defer cancel()
 	m, err := t.nc.RequestWithContext(ctx, subject.SendTest, body)
@@ -55,6 +58,8 @@ func tested(r *deliveryv1.SendTestReply) (endpoint.Tested, error) {
 	case deliveryv1.SendTestReply_REFUSED_UNSPECIFIED:
 	case deliveryv1.SendTestReply_REFUSED_NOT_FOUND:
 		return endpoint.Tested{}, fault.NotFound("endpoint_not_found", "There is no endpoint with this id.")
+	case deliveryv1.SendTestReply_REFUSED_TENANT_BUSY:
+		return endpoint.Tested{}, fault.TooManyRequests("too_many_tests", time.Second, "Too many tests of your endpoints are under way. Repeat the request when they are over.")
 	case deliveryv1.SendTestReply_REFUSED_BUSY:
 		return endpoint.Tested{}, fault.Unavailable(errors.New("too many tests"), time.Second, "Too many tests are under way. Repeat the request.")
 	default:
