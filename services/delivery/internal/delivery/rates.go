@@ -66,12 +66,13 @@ func (l *lanes) grant(wants []Want, grants []Grant, now time.Time) (started []*w
 	defer l.mu.Unlock()
 	for i, want := range wants {
 		one := l.of[want.Endpoint]
-		if one == nil {
+		if one == nil || i >= len(grants) {
 			continue
 		}
-		one.tokens += grants[i].N
-		if grants[i].N < want.N {
-			missing := time.Duration((1 - grants[i].Rest) / want.Rate.PerSecond * float64(time.Second))
+		granted := grants[i]
+		one.tokens += granted.N
+		if granted.N < want.N {
+			missing := time.Duration((1 - granted.Rest) / want.Rate.PerSecond * float64(time.Second))
 			one.dry = now.Add(missing)
 		}
 		for len(one.waiting) > 0 && l.mayRun(one) {
