@@ -55,10 +55,20 @@ CREATE POLICY delivery_read ON tenants FOR SELECT TO beaconpost_delivery USING (
 CREATE POLICY delivery_route ON tenants FOR UPDATE TO beaconpost_delivery USING (true) WITH CHECK (true);
 GRANT SELECT (id, routing_version), UPDATE (routing_version) ON tenants TO beaconpost_delivery;
 
-DROP TRIGGER endpoints_routing_update ON endpoints;
-CREATE TRIGGER endpoints_routing_update AFTER UPDATE ON endpoints FOR EACH ROW
-    WHEN ((OLD.project_id, OLD.event_types, OLD.status, OLD.deleted_at, OLD.breaker) IS DISTINCT FROM (NEW.project_id, NEW.event_types, NEW.status, NEW.deleted_at, NEW.breaker))
-    EXECUTE FUNCTION beaconpost_touch_routing();
+-- Breakers may change by the thousand. Whatever ingest has not heard of yet is mended: admission parks what it stores as due, and the record of a breaker that
+-- closed stays until ingest has heard of it.
+ALTER TABLE tenants ADD COLUMN parking_at timestamptz NOT NULL DEFAULT '-infinity'; -- when a breaker changed routing_version last
+GRANT UPDATE (parking_at) ON tenants TO beaconpost_api;
+GRANT SELECT (parking_at), UPDATE (parking_at) ON tenants TO beaconpost_delivery;
+-- +goose StatementBegin
+CREATE FUNCTION beaconpost_touch_parking() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE tenants SET routing_version = routing_version + 1, parking_at = now() WHERE id = NEW.tenant_id AND parking_at < now() - interval '1 second';
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER endpoints_parking_update AFTER UPDATE ON endpoints FOR EACH ROW WHEN (OLD.breaker <> NEW.breaker) EXECUTE FUNCTION beaconpost_touch_parking();
 
 -- What is parked, by age: deliveries that run never enter it.
 CREATE INDEX deliveries_parked ON deliveries (tenant_id, endpoint_id, id) WHERE status = 'pending' AND next_attempt_at = 'infinity';
@@ -68,10 +78,9 @@ CREATE INDEX deliveries_exhausted ON deliveries (tenant_id, endpoint_id, id) WHE
 -- +goose Down
 DROP INDEX deliveries_exhausted;
 DROP INDEX deliveries_parked;
-DROP TRIGGER endpoints_routing_update ON endpoints;
-CREATE TRIGGER endpoints_routing_update AFTER UPDATE ON endpoints FOR EACH ROW
-    WHEN ((OLD.project_id, OLD.event_types, OLD.status, OLD.deleted_at) IS DISTINCT FROM (NEW.project_id, NEW.event_types, NEW.status, NEW.deleted_at))
-    EXECUTE FUNCTION beaconpost_touch_routing();
+DROP TRIGGER endpoints_parking_update ON endpoints;
+DROP FUNCTION beaconpost_touch_parking();
+ALTER TABLE tenants DROP COLUMN parking_at;
 REVOKE SELECT (id, routing_version), UPDATE (routing_version) ON tenants FROM beaconpost_delivery;
 DROP POLICY delivery_route ON tenants;
 DROP POLICY delivery_read ON tenants;

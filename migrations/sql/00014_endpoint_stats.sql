@@ -26,7 +26,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON endpoint_stats TO beaconpost_delivery;
 -- beaconpost_add_counts adds two arrays, element by element.
 -- +goose StatementBegin
 CREATE FUNCTION beaconpost_add_counts(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT array_agg(coalesce(x, 0) + coalesce(y, 0) ORDER BY n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
+    SELECT coalesce(array_agg(coalesce(x, 0) + coalesce(y, 0) ORDER BY n), '{}') FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
 $$;
 -- +goose StatementEnd
 

@@ -48,6 +48,7 @@ const grants = `
 PUBLIC: function beaconpost_add_counts(bigint[],bigint[]): EXECUTE
 PUBLIC: function beaconpost_shard(uuid): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
+PUBLIC: function beaconpost_touch_parking(): EXECUTE
 PUBLIC: function beaconpost_touch_policy(): EXECUTE
 PUBLIC: function beaconpost_touch_routing(): EXECUTE
 PUBLIC: function beaconpost_touch_secret(): EXECUTE
@@ -66,7 +67,7 @@ beaconpost_api: payload_retention: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: projects: INSERT, SELECT
 beaconpost_api: retry_policies: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: schema public: USAGE
-beaconpost_api: tenants: SELECT, UPDATE (routing_version)
+beaconpost_api: tenants: SELECT, UPDATE (parking_at, routing_version)
 beaconpost_api: webhook_events: SELECT
 beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_delivery: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id), SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
@@ -82,7 +83,7 @@ beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_delivery: payload_retention: SELECT, UPDATE (rescan_at, scrubbed_to)
 beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
-beaconpost_delivery: tenants: SELECT (id, routing_version), UPDATE (routing_version)
+beaconpost_delivery: tenants: SELECT (id, parking_at, routing_version), UPDATE (parking_at, routing_version)
 beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT, UPDATE (payload)
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)

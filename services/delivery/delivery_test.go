@@ -483,15 +483,21 @@ func TestStatisticsAreStored(t *testing.T) {
 		}
 	})
 	endpointID, _ := b.endpoint(s.URL)
+	broken := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	brokenID, _ := b.endpoint(broken.URL)
 	for range 2 {
-		stop := b.start()
+		stop := b.start("BEACONPOST_DELIVERY_MAX_ATTEMPTS=1", "BEACONPOST_DELIVERY_BREAKER_FAILURES=100")
+		b.wait(b.send(brokenID, `1`), "exhausted") // it only fails: there are no latencies to add
+		require.NoError(t, stop(20*time.Second))
+		stop = b.start()
 		for i := range 6 {
 			b.wait(b.send(endpointID, strconv.Itoa(i)), "delivered")
 		}
 		require.NoError(t, stop(20*time.Second))
 	}
 	const total = `SELECT concat_ws(' ', sum(attempts_succeeded), sum(attempts_failed), sum(delivered), sum(exhausted),
-		(SELECT sum(n) FROM endpoint_stats, unnest(attempt_counts) n), (SELECT sum(n) FROM endpoint_stats, unnest(latency_counts) n)) FROM endpoint_stats`
+		(SELECT sum(n) FROM endpoint_stats, unnest(attempt_counts) n), (SELECT sum(n) FROM endpoint_stats, unnest(latency_counts) n)) FROM endpoint_stats WHERE endpoint_id = $1`
 	failed := len(s.requests()) - 12
-	require.Equal(t, fmt.Sprintf("12 %d 12 0 12 12", failed), b.query(total))
+	require.Equal(t, fmt.Sprintf("12 %d 12 0 12 12", failed), b.query(total, endpointID))
+	require.Equal(t, "0 2 0 2 12 12", b.query(total, brokenID), "the last two are of all endpoints")
 }

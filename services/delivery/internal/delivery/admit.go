@@ -4,7 +4,7 @@ import "time"
 
 const (
 	// freshMargin is what an attempt may need beyond its timeout until its result is committed.
-	freshMargin = 5 * time.Second
+	freshMargin = 8 * time.Second
 	// claimMargin is the same for a claim, with room for a slow database.
 	claimMargin = 15 * time.Second
 )
@@ -46,6 +46,8 @@ func Admit(r Request, redelivered bool, row Row, target *Target, fresh time.Dura
 		return Park
 	case target.Unsignable:
 		return Stale // the row stays due: the reconciler asks again
+	case held && row.claimLeft() < target.Timeout+freshMargin:
+		return Stale // it would run out during the attempt; then the reconciler asks again
 	case held:
 		return Start
 	case !r.MustClaim && !redelivered && row.NextAttemptAt.Equal(r.Due) && row.Age+target.Timeout+freshMargin < fresh:
@@ -53,6 +55,9 @@ func Admit(r Request, redelivered bool, row Row, target *Target, fresh time.Dura
 	}
 	return Claim
 }
+
+// claimLeft is how long the claim of a delivery that was taken out for this lasts still: it was due when it was taken out.
+func (row Row) claimLeft() time.Duration { return row.ClaimedUntil.Sub(row.NextAttemptAt) - row.Age }
 
 // ClaimFor says how long a claim for an attempt at target lasts.
 func ClaimFor(target *Target) time.Duration { return target.Timeout + claimMargin }

@@ -40,7 +40,7 @@ func situations() (all []situation) {
 const (
 	timeout = 15 * time.Second
 	window  = 60 * time.Second // in which a message has no twin
-	margin  = 5 * time.Second
+	margin  = 8 * time.Second
 )
 
 func (s situation) admit() delivery.Admission {
@@ -135,4 +135,39 @@ func TestMayRetry(t *testing.T) {
 			require.Equal(t, fault.KindConflict, fault.KindOf(err), name)
 		}
 	}
+}
+
+// Who took a delivery out of the database and claimed it may attempt it, whatever the breaker says, for as long as the claim covers the attempt.
+func TestAdmitHeld(t *testing.T) {
+	t.Parallel()
+	taken := time.Now()
+	row := delivery.Row{Status: delivery.Pending, NextAttemptAt: taken, Claimed: true, ClaimedUntil: taken.Add(timeout + 15*time.Second)}
+	r := delivery.Request{Attempt: 1, Due: taken, MustClaim: true, Held: row.ClaimedUntil}
+	target := delivery.Target{Timeout: timeout, Open: true}
+	for name, tt := range map[string]struct {
+		change func(r *delivery.Request, row *delivery.Row, target *delivery.Target)
+		want   delivery.Admission
+	}{
+		"held":             {func(*delivery.Request, *delivery.Row, *delivery.Target) {}, delivery.Start},
+		"by somebody else": {func(r *delivery.Request, _ *delivery.Row, _ *delivery.Target) { r.Held = r.Held.Add(1000) }, delivery.Stale},
+		"by a message":     {func(r *delivery.Request, _ *delivery.Row, _ *delivery.Target) { r.Held = time.Time{} }, delivery.Stale},
+		"just long enough": {func(_ *delivery.Request, row *delivery.Row, _ *delivery.Target) { row.Age = 15*time.Second - margin }, delivery.Start},
+		"not long enough": {func(_ *delivery.Request, row *delivery.Row, _ *delivery.Target) {
+			row.Age = 15*time.Second - margin + 1
+		}, delivery.Stale},
+		"run out, the breaker open": {func(_ *delivery.Request, row *delivery.Row, _ *delivery.Target) { row.Claimed = false }, delivery.Park},
+		"run out, the breaker closed": {func(_ *delivery.Request, row *delivery.Row, target *delivery.Target) {
+			row.Claimed, target.Open = false, false
+		}, delivery.Claim},
+		"of a disabled endpoint": {func(_ *delivery.Request, _ *delivery.Row, target *delivery.Target) { target.Disabled = true }, delivery.Park},
+		"of a deleted endpoint":  {func(_ *delivery.Request, _ *delivery.Row, target *delivery.Target) { target.Deleted = true }, delivery.Cancel},
+		"without a payload":      {func(_ *delivery.Request, row *delivery.Row, _ *delivery.Target) { row.Scrubbed = true }, delivery.Cancel},
+		"parked again":           {func(_ *delivery.Request, row *delivery.Row, _ *delivery.Target) { row.Parked = true }, delivery.Stale},
+	} {
+		r, row, target := r, row, target
+		tt.change(&r, &row, &target)
+		require.Equal(t, tt.want, delivery.Admit(r, false, row, &target, window), name)
+	}
+	row.Claimed, r.Held = false, time.Time{}
+	require.Equal(t, delivery.Park, delivery.Admit(r, false, row, &target, window), "no claim: the breaker counts")
 }

@@ -119,7 +119,7 @@ const (
 	sweepPace    = 100 * time.Millisecond
 	pauseFirst   = 100 * time.Millisecond
 	pauseMost    = 2 * time.Second
-	admitLimit   = freshMargin - time.Second // what was fresh when it was read must still be when the attempt starts
+	admitLimit   = freshMargin - laneLimit - time.Second // what was fresh when it was read must still be when the attempt starts
 )
 
 // Engine carries deliveries from tickets through the sender to the record:
@@ -308,7 +308,7 @@ func (e *Engine) enter(w *work, now time.Time) {
 // putOff hands a delivery to the changer.
 func (e *Engine) putOff(w *work) {
 	if err := e.changer.Put(context.Background(), w); err != nil {
-		e.end(w, w.ticket.Release)
+		e.giveUp([]*work{w})
 	}
 }
 

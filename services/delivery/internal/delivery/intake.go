@@ -1,6 +1,9 @@
 package delivery
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Submit hands tickets over, which may be used no more, and blocks while too many wait. When ctx or the engine ends first, they are released.
 // It must have returned before Stop is called.
@@ -131,7 +134,9 @@ func (e *Engine) take(works []*work, t Ticket) []*work {
 	if busy == nil {
 		return append(works, w)
 	}
-	if t.Request().Attempt > busy.ticket.Request().Attempt {
+	if !t.Request().Held.IsZero() {
+		e.comeAgain(t)
+	} else if t.Request().Attempt > busy.ticket.Request().Attempt {
 		t.Release()
 	} else {
 		t.Done()
@@ -140,3 +145,17 @@ func (e *Engine) take(works []*work, t Ticket) []*work {
 	<-e.slots
 	return works
 }
+
+// comeAgain submits a ticket that came from the database a moment later. Somebody here has just parked that delivery, and is about to say so.
+func (e *Engine) comeAgain(t Ticket) {
+	e.loops.Go(func() {
+		select {
+		case <-e.intake.Done():
+			t.Release()
+		case <-time.After(heldPause):
+			e.Submit(e.intake, []Ticket{t})
+		}
+	})
+}
+
+const heldPause = 20 * time.Millisecond

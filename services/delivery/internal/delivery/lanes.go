@@ -9,16 +9,18 @@ import (
 )
 
 const (
-	laneFirst    = 4   // attempts at the same time at an endpoint that nothing is known of
-	laneMost     = 256 // and at one that takes everything
-	laneFloor    = 16  // rising latency alone pushes no lane below this
-	laneShare    = 16  // one endpoint may take this part of what is free, or more where there are few
-	reserveShare = 8   // this part of all attempts is kept for endpoints that have shown that they answer
-	tenantShare  = 2   // one tenant may take this part of all attempts
-	queueMost    = 64  // deliveries that wait for an endpoint that has shown nothing
+	laneFirst    = 4                      // attempts at the same time at an endpoint that nothing is known of
+	laneMost     = 256                    // and at one that takes everything
+	laneFloor    = 16                     // rising latency alone pushes no lane below this
+	laneShare    = 16                     // one endpoint may take this part of what is free, or more where there are few
+	reserveShare = 8                      // this part of all attempts is kept for endpoints that have shown that they answer
+	tenantShare  = 2                      // one tenant may take this part of all attempts
+	queueMost    = 64                     // deliveries that wait for an endpoint that has shown nothing
+	queueFor     = 250 * time.Millisecond // and for another: as many as it takes in that time
 	laneForget   = time.Minute
 	lanePatience = time.Second     // deliveries that waited for so long are parked
 	laneLimit    = 3 * time.Second // a delivery that waited for so long must be looked up again
+	slowFailure  = time.Second
 	latePatience = 5 * time.Second // a delivery that is overdue by so much when it comes does not wait behind others
 )
 
@@ -30,8 +32,9 @@ type lanes struct {
 	slots int // attempts at the same time
 
 	mu      sync.Mutex
-	of      map[Ref]*lane // by endpoint
-	tenants map[tenant.ID]int
+	of      map[Ref]*lane     // by endpoint
+	tenants map[tenant.ID]int // attempts
+	waiting map[tenant.ID]int // deliveries that wait
 	running int
 	queue   []*lane // those in which something waits, in the order of their turns
 	closed  bool
@@ -59,7 +62,7 @@ type lane struct {
 }
 
 func newLanes(slots int) *lanes {
-	return &lanes{slots: slots, of: map[Ref]*lane{}, tenants: map[tenant.ID]int{}}
+	return &lanes{slots: slots, of: map[Ref]*lane{}, tenants: map[tenant.ID]int{}, waiting: map[tenant.ID]int{}}
 }
 
 // place says what becomes of a delivery that may be attempted.
@@ -86,7 +89,7 @@ func (l *lanes) enter(w *work, now time.Time) place {
 		l.run(one)
 		return runs
 	}
-	if l.closed || len(one.waiting) >= queueMost && (!one.proven || w.Job.Late >= latePatience) {
+	if l.closed || len(one.waiting) >= one.queue(w.Job.Late) || l.waiting[ref.Tenant] >= max(l.slots, queueMost) {
 		return overflows
 	}
 	if !one.queued {
@@ -94,7 +97,23 @@ func (l *lanes) enter(w *work, now time.Time) place {
 		l.queue = append(l.queue, one)
 	}
 	one.waiting = append(one.waiting, w)
+	l.waiting[ref.Tenant]++
 	return waits
+}
+
+// queue is how many may wait. late is for how long the next one is overdue already.
+func (one *lane) queue(late time.Duration) int {
+	if !one.proven || late >= latePatience {
+		return queueMost
+	}
+	return max(queueMost, int(one.limit*queueFor.Seconds()/max(one.usual, 0.001)))
+}
+
+// left counts deliveries that wait no more.
+func (l *lanes) left(one *lane, n int) {
+	if l.waiting[one.ref.Tenant] -= n; l.waiting[one.ref.Tenant] <= 0 {
+		delete(l.waiting, one.ref.Tenant)
+	}
 }
 
 func (l *lanes) mayRun(one *lane) bool {
@@ -162,6 +181,7 @@ func (l *lanes) advance(started []*work, one *lane) []*work {
 	w := one.waiting[0]
 	one.waiting[0] = nil
 	one.waiting = one.waiting[1:]
+	l.left(one, 1)
 	return append(started, w)
 }
 
@@ -177,7 +197,10 @@ func (one *lane) learn(a *Attempt, now time.Time) {
 		one.lower(a, 1, now)
 		return
 	}
-	one.proven = true
+	// Without an answer it has shown nothing, and what took so long to fail may as well have hung.
+	if one.proven = a.Class == ""; !one.proven && a.Duration >= slowFailure {
+		one.lower(a, 1, now)
+	}
 	if !a.Succeeded() {
 		return
 	}
@@ -222,6 +245,7 @@ func (l *lanes) overdue(now time.Time) (works []*work) {
 			n++
 		}
 		works = append(works, one.waiting[:n]...)
+		l.left(one, n)
 		one.waiting = one.waiting[n:]
 		if one.queued = len(one.waiting) > 0; one.queued {
 			queue = append(queue, one)
@@ -248,6 +272,7 @@ func (l *lanes) close() (works []*work) {
 	l.closed = true
 	for _, one := range l.queue {
 		works = append(works, one.waiting...)
+		l.left(one, len(one.waiting))
 		one.waiting = nil
 	}
 	l.queue = nil
@@ -271,6 +296,9 @@ func (l *lanes) room(ref Ref, now time.Time) int {
 			return 0
 		}
 		room = min(room, max(int(one.rate.PerSecond*lanePatience.Seconds()/2), one.tokens, 1))
+	}
+	if l.tenants[ref.Tenant] >= max(l.slots/tenantShare, 1) || !one.proven && l.slots-l.running <= l.slots/reserveShare {
+		return 0 // it could not start
 	}
 	return max(room-one.running-len(one.waiting), 0)
 }

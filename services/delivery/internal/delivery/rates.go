@@ -64,12 +64,12 @@ func (l *lanes) wants(now time.Time) (wants []Want) {
 func (l *lanes) grant(wants []Want, grants []Grant, now time.Time) (started []*work) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, want := range wants {
+	for i, granted := range grants {
+		want := wants[i]
 		one := l.of[want.Endpoint]
-		if one == nil || i >= len(grants) {
+		if one == nil {
 			continue
 		}
-		granted := grants[i]
 		one.tokens += granted.N
 		if granted.N < want.N {
 			missing := time.Duration((1 - granted.Rest) / want.Rate.PerSecond * float64(time.Second))

@@ -63,7 +63,7 @@ const (
 // Facts are what attempts at an endpoint showed. Times are those at which attempts ended.
 type Facts struct {
 	Failures     int       // since the last success
-	FailingSince time.Time // the first of those began; zero: none
+	FailingSince time.Time // the first of those; zero: none
 	LastFailedAt time.Time
 	LastStatus   int    // of the last failure; 0: no answer
 	LastClass    string // of the last failure; "": an answer
@@ -78,7 +78,7 @@ func FactsOf(a *delivery.Attempt) Facts {
 	if a.Succeeded() {
 		return Facts{SucceededAt: ended}
 	}
-	f := Facts{Failures: 1, FailingSince: a.StartedAt, LastFailedAt: ended, LastStatus: a.StatusCode, LastClass: string(a.Class)}
+	f := Facts{Failures: 1, FailingSince: ended, LastFailedAt: ended, LastStatus: a.StatusCode, LastClass: string(a.Class)}
 	if a.Class == "" {
 		switch a.StatusCode {
 		case http.StatusGone:
@@ -171,7 +171,7 @@ func (r Rules) Next(h Health, e Endpoint, now time.Time) Step {
 	case e.Disabled: // nothing is attempted; enabling it starts anew
 	case !h.GoneAt.IsZero():
 		s.disable(ByGone, now)
-	case r.DisableAfter > 0 && h.failingFor() >= r.DisableAfter:
+	case r.DisableAfter > 0 && h.Failures >= r.Failures && h.failingFor() >= r.DisableAfter: // two failures a week apart are none of five days
 		s.disable(ByDisabling, now)
 	default:
 		r.warn(&s, now)
@@ -286,8 +286,8 @@ func (r Rules) moveOpen(s *Step, e Endpoint, now time.Time) {
 		s.Look = now.Add(busy)
 	case !e.Parked && s.Reason == ByRetryAfter: // the time that it asked for is over
 		r.drain(s, s.Reason, now)
-	case !e.Parked:
-		s.Look = now.Add(again)
+	case !e.Parked: // rarer and rarer: most of these endpoints are gone for good
+		s.Look = now.Add(min(max(now.Sub(s.Since)/4, again), r.ProbeMost))
 	default:
 		s.Probe = true
 		s.Probes++

@@ -36,39 +36,40 @@ func TestNext(t *testing.T) {
 		want health.State
 		step health.Step // of it: Reason, Look, Probe, Disable, Warn, Forget
 	}{
-		"failing, too few":        {h: health.Health{State: health.Failing, Facts: failing(4, 0)}, want: health.Failing, step: health.Step{Look: at(3700)}},
-		"failing, too short":      {h: health.Health{State: health.Failing, Facts: failing(5, 91)}, want: health.Failing, step: health.Step{Look: at(101)}},
-		"failing, enough":         {h: health.Health{State: health.Failing, Facts: failing(5, 90)}, want: health.Open, step: health.Step{Health: why(health.ByFailures), Look: at(105)}},
-		"failing, and a success":  {h: health.Health{State: health.Failing, Facts: health.Facts{SucceededAt: at(99)}}, want: health.Failing, step: health.Step{Look: at(159)}},
-		"a success a while ago":   {h: health.Health{State: health.Failing, Facts: health.Facts{SucceededAt: at(40)}}, want: health.Failing, step: health.Step{Forget: true}},
-		"failing, parked":         {h: health.Health{State: health.Failing, Facts: failing(1, 90)}, e: parked, want: health.Draining, step: health.Step{Health: why(health.ByAdoption), Look: at(105)}},
-		"asked to wait":           {h: health.Health{State: health.Failing, Facts: waiting(1, 130)}, want: health.Open, step: health.Step{Health: why(health.ByRetryAfter), Look: at(130)}},
-		"gone":                    {h: health.Health{State: health.Failing, Facts: health.Facts{Failures: 1, GoneAt: at(100)}}, want: health.Open, step: health.Step{Health: why(health.ByGone), Disable: true}},
-		"failing for half":        {h: health.Health{State: health.Failing, Facts: failing(2, -1700)}, want: health.Failing, step: health.Step{Warn: true, Look: at(3700)}},
-		"failing for too long":    {h: health.Health{State: health.Open, Facts: failing(9, -3500)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByDisabling), Disable: true}},
-		"one failure long ago":    {h: health.Health{State: health.Failing, Facts: health.Facts{Failures: 1, FailingSince: at(-9999), LastFailedAt: at(-9990)}}, want: health.Failing, step: health.Step{Look: at(3700)}},
-		"open, not yet":           {h: open(90, 105, 0), e: parked, want: health.Open, step: health.Step{Look: at(105)}},
-		"open, time for a probe":  {h: open(90, 100, 0), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(110)}},
-		"open, a later probe":     {h: open(90, 100, 2), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(140)}},
-		"open, the longest wait":  {h: open(90, 100, 30), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(160)}},
-		"open, a probe under way": {h: probed(open(80, 100, 1), 95), e: parked, want: health.Open, step: health.Step{Look: at(100).Add(250 * time.Millisecond)}},
-		"open, a lost probe":      {h: probed(open(20, 100, 1), 69), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(120)}},
-		"open, nothing parked":    {h: open(90, 100, 0), want: health.Open, step: health.Step{Look: at(105)}},
-		"open, a success":         {h: succeeded(open(90, 200, 3), 99), e: parked, want: health.Draining, step: health.Step{Look: at(105)}},
-		"open, an old success":    {h: succeeded(open(90, 200, 3), 89), e: parked, want: health.Open, step: health.Step{Look: at(200)}},
-		"pause, a success":        {h: pause(succeeded(open(90, 130, 0), 99), 130), e: parked, want: health.Open, step: health.Step{Look: at(130)}},
-		"pause over":              {h: pause(open(90, 100, 0), 100), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(110)}},
-		"pause over, none parked": {h: pause(open(90, 100, 0), 100), want: health.Draining, step: health.Step{Look: at(105)}},
-		"draining":                {h: health.Health{State: health.Draining, Facts: failing(2, 98)}, e: parked, want: health.Draining, step: health.Step{Look: at(105)}},
-		"draining, fails":         {h: health.Health{State: health.Draining, Facts: failing(3, 98)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByFailures), Look: at(105)}},
-		"draining, must wait":     {h: health.Health{State: health.Draining, Facts: waiting(1, 120)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByRetryAfter), Look: at(120)}},
-		"drained":                 {h: health.Health{State: health.Draining}, want: health.Closed, step: health.Step{Look: at(112)}},
-		"closed, lingering":       {h: health.Health{State: health.Closed, Since: at(90)}, e: parked, want: health.Closed, step: health.Step{Look: at(102)}},
-		"closed, one slipped in":  {h: health.Health{State: health.Closed, Since: at(80)}, e: parked, want: health.Draining, step: health.Step{Health: why(health.ByAdoption), Look: at(105)}},
-		"closed, fails":           {h: health.Health{State: health.Closed, Since: at(80), Facts: failing(1, 98)}, want: health.Failing, step: health.Step{Look: at(3700)}},
-		"closed for good":         {h: health.Health{State: health.Closed, Since: at(30)}, want: health.Closed, step: health.Step{Forget: true}},
-		"disabled by hand":        {h: open(90, 100, 0), e: health.Endpoint{Disabled: true, Parked: true}, want: health.Open},
-		"deleted":                 {h: open(90, 100, 0), e: health.Endpoint{Deleted: true, Disabled: true}, want: health.Open, step: health.Step{Forget: true}},
+		"failing, too few":           {h: health.Health{State: health.Failing, Facts: failing(4, 0)}, want: health.Failing, step: health.Step{Look: at(3700)}},
+		"failing, too short":         {h: health.Health{State: health.Failing, Facts: failing(5, 91)}, want: health.Failing, step: health.Step{Look: at(101)}},
+		"failing, enough":            {h: health.Health{State: health.Failing, Facts: failing(5, 90)}, want: health.Open, step: health.Step{Health: why(health.ByFailures), Look: at(105)}},
+		"failing, and a success":     {h: health.Health{State: health.Failing, Facts: health.Facts{SucceededAt: at(99)}}, want: health.Failing, step: health.Step{Look: at(159)}},
+		"a success a while ago":      {h: health.Health{State: health.Failing, Facts: health.Facts{SucceededAt: at(40)}}, want: health.Failing, step: health.Step{Forget: true}},
+		"failing, parked":            {h: health.Health{State: health.Failing, Facts: failing(1, 90)}, e: parked, want: health.Draining, step: health.Step{Health: why(health.ByAdoption), Look: at(105)}},
+		"asked to wait":              {h: health.Health{State: health.Failing, Facts: waiting(1, 130)}, want: health.Open, step: health.Step{Health: why(health.ByRetryAfter), Look: at(130)}},
+		"gone":                       {h: health.Health{State: health.Failing, Facts: health.Facts{Failures: 1, GoneAt: at(100)}}, want: health.Open, step: health.Step{Health: why(health.ByGone), Disable: true}},
+		"failing for half":           {h: health.Health{State: health.Failing, Facts: failing(2, -1700)}, want: health.Failing, step: health.Step{Warn: true, Look: at(3700)}},
+		"failing for too long":       {h: health.Health{State: health.Open, Facts: failing(9, -3500)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByDisabling), Disable: true}},
+		"two failures, a week apart": {h: health.Health{State: health.Failing, Facts: health.Facts{Failures: 2, FailingSince: at(-9000), LastFailedAt: at(100)}, WarnedAt: at(-100)}, want: health.Failing, step: health.Step{Look: at(3700)}},
+		"one failure long ago":       {h: health.Health{State: health.Failing, Facts: health.Facts{Failures: 1, FailingSince: at(-9999), LastFailedAt: at(-9990)}}, want: health.Failing, step: health.Step{Look: at(3700)}},
+		"open, not yet":              {h: open(90, 105, 0), e: parked, want: health.Open, step: health.Step{Look: at(105)}},
+		"open, time for a probe":     {h: open(90, 100, 0), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(110)}},
+		"open, a later probe":        {h: open(90, 100, 2), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(140)}},
+		"open, the longest wait":     {h: open(90, 100, 30), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(160)}},
+		"open, a probe under way":    {h: probed(open(80, 100, 1), 95), e: parked, want: health.Open, step: health.Step{Look: at(100).Add(250 * time.Millisecond)}},
+		"open, a lost probe":         {h: probed(open(20, 100, 1), 69), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(120)}},
+		"open, nothing parked":       {h: open(90, 100, 0), want: health.Open, step: health.Step{Look: at(105)}},
+		"open, a success":            {h: succeeded(open(90, 200, 3), 99), e: parked, want: health.Draining, step: health.Step{Look: at(105)}},
+		"open, an old success":       {h: succeeded(open(90, 200, 3), 89), e: parked, want: health.Open, step: health.Step{Look: at(200)}},
+		"pause, a success":           {h: pause(succeeded(open(90, 130, 0), 99), 130), e: parked, want: health.Open, step: health.Step{Look: at(130)}},
+		"pause over":                 {h: pause(open(90, 100, 0), 100), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(110)}},
+		"pause over, none parked":    {h: pause(open(90, 100, 0), 100), want: health.Draining, step: health.Step{Look: at(105)}},
+		"draining":                   {h: health.Health{State: health.Draining, Facts: failing(2, 98)}, e: parked, want: health.Draining, step: health.Step{Look: at(105)}},
+		"draining, fails":            {h: health.Health{State: health.Draining, Facts: failing(3, 98)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByFailures), Look: at(105)}},
+		"draining, must wait":        {h: health.Health{State: health.Draining, Facts: waiting(1, 120)}, e: parked, want: health.Open, step: health.Step{Health: why(health.ByRetryAfter), Look: at(120)}},
+		"drained":                    {h: health.Health{State: health.Draining}, want: health.Closed, step: health.Step{Look: at(112)}},
+		"closed, lingering":          {h: health.Health{State: health.Closed, Since: at(90)}, e: parked, want: health.Closed, step: health.Step{Look: at(102)}},
+		"closed, one slipped in":     {h: health.Health{State: health.Closed, Since: at(80)}, e: parked, want: health.Draining, step: health.Step{Health: why(health.ByAdoption), Look: at(105)}},
+		"closed, fails":              {h: health.Health{State: health.Closed, Since: at(80), Facts: failing(1, 98)}, want: health.Failing, step: health.Step{Look: at(3700)}},
+		"closed for good":            {h: health.Health{State: health.Closed, Since: at(30)}, want: health.Closed, step: health.Step{Forget: true}},
+		"disabled by hand":           {h: open(90, 100, 0), e: health.Endpoint{Disabled: true, Parked: true}, want: health.Open},
+		"deleted":                    {h: open(90, 100, 0), e: health.Endpoint{Deleted: true, Disabled: true}, want: health.Open, step: health.Step{Forget: true}},
 	} {
 		got := rules.Next(tt.h, tt.e, at(100))
 		require.Equal(t, tt.want, got.State, name)
@@ -118,7 +119,7 @@ func pause(h health.Health, until int) health.Health {
 func TestFactsOf(t *testing.T) {
 	t.Parallel()
 	began, ended := at(1), at(3)
-	failed := health.Facts{Failures: 1, FailingSince: began, LastFailedAt: ended}
+	failed := health.Facts{Failures: 1, FailingSince: ended, LastFailedAt: ended}
 	for name, tt := range map[string]struct {
 		a    delivery.Attempt
 		want func(f *health.Facts)
@@ -218,7 +219,7 @@ func (m *model) look() {
 	if m.firstFailed.IsZero() {
 		failedFor = 0
 	}
-	hopeless := m.rules.DisableAfter > 0 && failedFor >= m.rules.DisableAfter
+	hopeless := m.rules.DisableAfter > 0 && m.failures >= m.rules.Failures && failedFor >= m.rules.DisableAfter
 	require.Equal(m.t, !m.e.Disabled && !m.e.Deleted && (m.gone || hopeless), step.Disable, "disabled when gone or hopeless, and only then")
 	opened := step.State == health.Open && before.State != health.Open && !step.Disable
 	if opened {
@@ -339,4 +340,32 @@ func TestWhatRecoversIsForgotten(t *testing.T) {
 			require.Less(t, now.Sub(noon), 10*time.Minute, state)
 		}
 	}
+}
+
+// A success ends a failure whoever noted it, and however soon it comes.
+func TestASuccessAfterAFailureIsNoted(t *testing.T) {
+	t.Parallel()
+	job := &delivery.Job{Target: &delivery.Target{}}
+	result := func(number, status int) delivery.Finished {
+		return delivery.Finished{Job: job, Attempt: &delivery.Attempt{Number: number, StatusCode: status, StartedAt: noon}}
+	}
+	for name, results := range map[string][]delivery.Finished{
+		"of the retry, before anybody has read what is watched": {result(1, 500), result(2, 200)},
+		"of another delivery":                            {result(1, 500), result(1, 200)},
+		"of a retry whose failure another replica noted": {result(2, 200)},
+	} {
+		tally := health.NewTally()
+		var last map[health.Key]health.Facts
+		for _, r := range results {
+			tally.Recorded(r)
+			last = tally.Take()
+			require.Len(t, last, 1, name)
+		}
+		for _, f := range last {
+			require.False(t, f.SucceededAt.IsZero(), name)
+		}
+	}
+	tally := health.NewTally()
+	tally.Recorded(result(1, 200))
+	require.Empty(t, tally.Take(), "others cost nothing")
 }

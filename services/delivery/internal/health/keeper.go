@@ -18,8 +18,8 @@ type Store interface {
 	// Due gives endpoints whose time to look has come, at most limit.
 	Due(ctx context.Context, limit int) ([]Key, error)
 	// Step carries out what decide says of an endpoint, in one transaction that nobody else can get between, unless another replica is at it. It
-	// gives what was done and the delivery to probe with; done is false when there was no record or another replica has it.
-	Step(ctx context.Context, key Key, decide func(Health, Endpoint, time.Time) Step) (taken Taken, err error)
+	// gives what was done and the delivery to probe with; done is false when there was no record, another replica has it, or, with due, has looked meanwhile.
+	Step(ctx context.Context, key Key, due bool, decide func(Health, Endpoint, time.Time) Step) (taken Taken, err error)
 	// Watched gives the endpoints for which a success is news.
 	Watched(ctx context.Context) (map[Key]bool, error)
 	// Drains leases the endpoints that are draining to a replica, as far as they are not another's, and keeps the rates that it gives.
@@ -131,7 +131,7 @@ func (k *Keeper) round(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		k.look(ctx, key)
+		k.lookAt(ctx, key, true)
 	}
 }
 
@@ -155,8 +155,10 @@ func (k *Keeper) note(ctx context.Context) {
 	}
 }
 
-func (k *Keeper) look(ctx context.Context, key Key) {
-	taken, err := k.store.Step(ctx, key, k.rules.Next)
+func (k *Keeper) look(ctx context.Context, key Key) { k.lookAt(ctx, key, false) }
+
+func (k *Keeper) lookAt(ctx context.Context, key Key, due bool) {
+	taken, err := k.store.Step(ctx, key, due, k.rules.Next)
 	if err != nil {
 		k.trouble(ctx, "look at an endpoint", err)
 		return

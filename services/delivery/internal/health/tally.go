@@ -2,6 +2,7 @@ package health
 
 import (
 	"sync"
+	"time"
 
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -10,15 +11,22 @@ import (
 type Tally struct {
 	mu      sync.Mutex
 	facts   map[Key]Facts
-	watched map[Key]bool  // a success is news
-	urgent  chan struct{} // has something when what was gathered cannot wait
+	retried map[Key]bool      // a retry succeeded: it ended a failure that somebody has noted
+	watched map[Key]bool      // a success is news
+	failed  map[Key]time.Time // when this replica noted a failure: watched may not know of it yet
+	urgent  chan struct{}     // has something when what was gathered cannot wait
 }
 
 var _ delivery.Watcher = (*Tally)(nil)
 
+// failedFor is how long a failure that was noted here makes a success news, whatever watched says.
+const failedFor = 10 * time.Second
+
 // NewTally makes an empty one.
 func NewTally() *Tally {
-	return &Tally{facts: map[Key]Facts{}, watched: map[Key]bool{}, urgent: make(chan struct{}, 1)}
+	return &Tally{
+		facts: map[Key]Facts{}, retried: map[Key]bool{}, watched: map[Key]bool{}, failed: map[Key]time.Time{}, urgent: make(chan struct{}, 1),
+	}
 }
 
 // Recorded implements delivery.Watcher.
@@ -27,11 +35,13 @@ func (t *Tally) Recorded(f delivery.Finished) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	have, known := t.facts[key]
-	if !known && f.Attempt.Succeeded() && !t.watched[key] {
+	retry := f.Attempt.Number > 1
+	if !known && f.Attempt.Succeeded() && !retry && !t.isWatched(key) {
 		return // it does well, and did before
 	}
 	news := FactsOf(f.Attempt)
 	t.facts[key] = have.Then(news)
+	t.retried[key] = t.retried[key] || retry && f.Attempt.Succeeded()
 	if !news.NotBefore.IsZero() || !news.GoneAt.IsZero() {
 		select {
 		case t.urgent <- struct{}{}:
@@ -40,10 +50,20 @@ func (t *Tally) Recorded(f delivery.Finished) {
 	}
 }
 
+func (t *Tally) isWatched(key Key) bool {
+	_, failed := t.failed[key]
+	return failed || t.watched[key]
+}
+
 func (t *Tally) watch(watched map[Key]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watched = watched
+	for key, at := range t.failed {
+		if time.Since(at) > failedFor {
+			delete(t.failed, key)
+		}
+	}
 }
 
 // take gives what is worth noting and starts anew.
@@ -52,11 +72,16 @@ func (t *Tally) take() map[Key]Facts {
 	defer t.mu.Unlock()
 	facts := make(map[Key]Facts, len(t.facts))
 	for key, f := range t.facts {
-		if f.Failures > 0 || !f.NotBefore.IsZero() || !f.GoneAt.IsZero() || t.watched[key] {
+		bad := f.Failures > 0 || !f.NotBefore.IsZero() || !f.GoneAt.IsZero()
+		if bad {
+			t.failed[key] = time.Now()
+		}
+		if bad || t.retried[key] || t.isWatched(key) {
 			facts[key] = f
 		}
 	}
 	clear(t.facts)
+	clear(t.retried)
 	return facts
 }
 
@@ -66,5 +91,6 @@ func (t *Tally) giveBack(facts map[Key]Facts) {
 	defer t.mu.Unlock()
 	for key, f := range facts {
 		t.facts[key] = f.Then(t.facts[key])
+		t.retried[key] = true
 	}
 }

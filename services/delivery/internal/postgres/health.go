@@ -179,7 +179,7 @@ const (
 WITH p AS MATERIALIZED (
     SELECT tenant_id, id, status, deleted_at, breaker, timeout_ms FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED
 ), h AS MATERIALIZED (
-    SELECT h.* FROM p JOIN endpoint_health h ON h.tenant_id = p.tenant_id AND h.endpoint_id = p.id FOR UPDATE OF h SKIP LOCKED
+    SELECT h.* FROM p JOIN endpoint_health h ON h.tenant_id = p.tenant_id AND h.endpoint_id = p.id WHERE NOT $3 OR h.look_at <= now() FOR UPDATE OF h SKIP LOCKED
 )
 SELECT p.status = 'disabled', p.deleted_at IS NOT NULL, p.breaker, p.timeout_ms, now(), h.recover_from IS NOT NULL,
     EXISTS (SELECT FROM deliveries WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND next_attempt_at = 'infinity'), ` + healthColumns + `
@@ -208,7 +208,7 @@ RETURNING c.n > 0`
 )
 
 // Step implements health.Store.
-func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
+func (s *Store) Step(ctx context.Context, key health.Key, look bool, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
 	var due []delivery.Request
 	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		taken, due = health.Taken{}, nil
@@ -219,7 +219,7 @@ func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Hea
 		var breaker string
 		var recovering bool
 		into := []any{&e.Disabled, &e.Deleted, &breaker, &timeout, &now, &recovering, &e.Parked}
-		err := q.QueryRow(ctx, lockTroubled, key.Tenant.UUID(), key.Endpoint).Scan(append(into, healthInto(&h)...)...)
+		err := q.QueryRow(ctx, lockTroubled, key.Tenant.UUID(), key.Endpoint, look).Scan(append(into, healthInto(&h)...)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil // another replica is at it, or it is over
 		}
@@ -257,6 +257,9 @@ func (s *Store) Step(ctx context.Context, key health.Key, decide func(health.Hea
 
 const recoverBatch = 500
 
+const tellIngest = `
+UPDATE tenants SET routing_version = routing_version + 1, parking_at = now() WHERE id = $1 AND parking_at < now() - interval '1 second'`
+
 const (
 	forgetHealth = `DELETE FROM endpoint_health WHERE tenant_id = $1 AND endpoint_id = $2`
 	updateHealth = `
@@ -277,6 +280,10 @@ func (s *Store) take(ctx context.Context, q postgres.Querier, key health.Key, br
 		_, err = q.Exec(ctx, disableEndpoint, key.Tenant.UUID(), key.Endpoint, string(step.Reason))
 	case breakerOf(step) != breaker:
 		_, err = q.Exec(ctx, setBreaker, key.Tenant.UUID(), key.Endpoint, breakerOf(step))
+	}
+	if err == nil && taken.Before == health.Closed {
+		// Of many breakers that change in a second ingest hears of one: what it has not heard of since this one closed it does now.
+		_, err = q.Exec(ctx, tellIngest, key.Tenant.UUID())
 	}
 	if err != nil {
 		return fmt.Errorf("change endpoint: %w", err)
@@ -313,8 +320,12 @@ func breakerOf(step *health.Step) string {
 
 const (
 	keepRates = `
-UPDATE endpoint_health h SET drain_rate = m.rate FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS m (tenant_id, endpoint_id, rate)
-WHERE h.tenant_id = m.tenant_id AND h.endpoint_id = m.endpoint_id AND h.lease_by = $4 AND h.state = 'draining' AND h.drain_rate <> m.rate`
+WITH mine AS (
+    SELECT h.tenant_id, h.endpoint_id, m.rate FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS m (tenant_id, endpoint_id, rate)
+    JOIN endpoint_health h ON h.tenant_id = m.tenant_id AND h.endpoint_id = m.endpoint_id AND h.lease_by = $4 AND h.state = 'draining' AND h.drain_rate <> m.rate
+    ORDER BY h.tenant_id, h.endpoint_id FOR UPDATE OF h
+)
+UPDATE endpoint_health h SET drain_rate = m.rate FROM mine m WHERE h.tenant_id = m.tenant_id AND h.endpoint_id = m.endpoint_id`
 	leaseDrains = `
 WITH free AS (
     SELECT tenant_id, endpoint_id FROM endpoint_health
@@ -450,10 +461,7 @@ WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $5 AND $6 AND d
     AND (d.claimed_until IS NULL OR d.claimed_until < now() OR d.claimed_until = m.claim)`
 )
 
-// backlogRate is where a drain begins whose endpoint has shown no failure, in deliveries per second.
-const backlogRate = 200
-
-// Park implements delivery.Store. The endpoints drain from the same moment on.
+// Park implements delivery.Store. The endpoints drain from the same moment on, at half of the full rate: they have shown no failure.
 func (s *Store) Park(ctx context.Context, jobs []*delivery.Job) error {
 	endpoints := map[health.Key]bool{}
 	for _, job := range jobs {
@@ -473,8 +481,8 @@ func (s *Store) Park(ctx context.Context, jobs []*delivery.Job) error {
 	p := &postgres.Pipeline{}
 	p.RoleForBatch(postgres.RoleDelivery)
 	p.Queue(lockOverflowing, nil, tenants, which)
+	p.Queue(noteOverflowing, nil, tenants, which, max(s.defaults.Rules.DrainMost/2, 1))
 	p.Queue(drainOverflowing, nil, tenants, which)
-	p.Queue(noteOverflowing, nil, tenants, which, backlogRate)
 	p.Queue(parkOverflow, nil,
 		postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return jobs[i].Tenant.UUID() }), postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return ids[i] }),
 		postgres.Ints(len(jobs), func(i int) int { return jobs[i].Attempt }), postgres.Times(len(jobs), func(i int) time.Time { return jobs[i].ClaimedUntil }), low, high)

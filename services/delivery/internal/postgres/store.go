@@ -158,7 +158,7 @@ func (s *Store) Change(ctx context.Context, admitted []delivery.Admitted) ([]boo
 	}
 	err := s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		// The endpoints' lock comes before those of deliveries, as everywhere.
-		if err := change(ctx, q, parkDeliveries, of[delivery.Park], admitted); err != nil {
+		if err := park(ctx, q, of[delivery.Park], admitted); err != nil {
 			return fmt.Errorf("park deliveries: %w", err)
 		}
 		if err := cancel(ctx, q, of[delivery.Cancel], admitted); err != nil {
@@ -224,7 +224,7 @@ func (s *Store) Unclaim(ctx context.Context, job *delivery.Job) error {
 }
 
 const (
-	// The lock on the endpoint makes sure that it is not enabled, or its drain over, between the look and the parking.
+	// The lock on the endpoint makes sure that it is not enabled, or its drain over, between the look and the parking. Nor has anybody else taken the delivery up.
 	parkDeliveries = `
 WITH off AS (
     SELECT tenant_id, id FROM endpoints p
@@ -232,8 +232,9 @@ WITH off AS (
     ORDER BY tenant_id, id FOR SHARE
 )
 UPDATE deliveries d SET next_attempt_at = 'infinity', claimed_until = NULL
-FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id), off
-WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND off.tenant_id = d.tenant_id AND off.id = d.endpoint_id`
+FROM unnest($1::uuid[], $2::uuid[], $5::int[], $6::timestamptz[]) AS m (tenant_id, id, attempt, claim), off
+WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.status = 'pending' AND off.tenant_id = d.tenant_id AND off.id = d.endpoint_id
+    AND d.attempts = m.attempt - 1 AND (d.claimed_until IS NULL OR d.claimed_until < now() OR d.claimed_until = m.claim)`
 	cancelDeliveries = `
 UPDATE deliveries d SET status = 'cancelled', cancel_reason = m.reason, completed_at = now(), next_attempt_at = 'infinity'
 FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS m (tenant_id, id, reason)
@@ -256,16 +257,15 @@ func cancel(ctx context.Context, q postgres.Querier, which []int, admitted []del
 	return err
 }
 
-func change(ctx context.Context, q postgres.Querier, statement string, which []int, admitted []delivery.Admitted) error {
+func park(ctx context.Context, q postgres.Querier, which []int, admitted []delivery.Admitted) error {
 	if len(which) == 0 {
 		return nil
 	}
 	tenants, ids := refs(which, admitted)
-	endpoints := make([]uuid.UUID, len(which))
-	for n, i := range which {
-		endpoints[n] = admitted[i].Job.Target.EndpointID
-	}
-	_, err := q.Exec(ctx, statement, tenants, ids, tenants, endpoints)
+	at := func(n int) *delivery.Job { return admitted[which[n]].Job }
+	_, err := q.Exec(ctx, parkDeliveries, tenants, ids, tenants,
+		postgres.UUIDs(len(which), func(n int) uuid.UUID { return at(n).Target.EndpointID }), postgres.Ints(len(which), func(n int) int { return at(n).Attempt }),
+		postgres.Times(len(which), func(n int) time.Time { return at(n).ClaimedUntil }))
 	return err
 }
 

@@ -285,6 +285,7 @@ func TestOutdatedRoutesAreRebuilt(t *testing.T) {
 	require.InDelta(t, 2, loaded(), 0, "only what routing reads counts")
 
 	for _, change := range []string{"status = 'disabled'", "status = 'enabled'", "breaker = 'open'", "breaker = 'draining'", "breaker = 'closed'"} {
+		b.exec(`UPDATE tenants SET parking_at = '-infinity' WHERE id = $1`, owner.UUID()) // as if a second had passed
 		b.exec(`UPDATE endpoints SET `+change+` WHERE id = $1`, first)
 		want := 0 // parked: kept, and announced to nobody
 		if change == "status = 'enabled'" || change == "breaker = 'closed'" {

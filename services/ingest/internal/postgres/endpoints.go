@@ -139,13 +139,14 @@ func (s *Endpoints) Update(ctx context.Context, t tenant.ID, id uuid.UUID, chang
 		if err := checkProject(ctx, q, t, e.ProjectID); err != nil {
 			return err
 		}
-		if err := q.QueryRow(ctx, updateEndpoint, endpointArgs(t, &e)).Scan(changedInto(&e)...); err != nil {
-			return err
-		}
+		// Its health before itself, whose triggers lock the tenant: the order of everybody who locks more than one of them.
 		if before == endpoint.Disabled && e.Status == endpoint.Enabled {
 			if _, err = q.Exec(ctx, startDrain, t.UUID(), id); err != nil {
 				return err
 			}
+		}
+		if err := q.QueryRow(ctx, updateEndpoint, endpointArgs(t, &e)).Scan(changedInto(&e)...); err != nil {
+			return err
 		}
 		e, err = getEndpoint(ctx, q, selectEndpoint, t, id)
 		return err
@@ -154,6 +155,7 @@ func (s *Endpoints) Update(ctx context.Context, t tenant.ID, id uuid.UUID, chang
 }
 
 const (
+	forgetHealth     = `UPDATE endpoint_health SET look_at = now() WHERE tenant_id = $1 AND endpoint_id = $2` // delivery looks, and removes it
 	deleteEndpoint   = `UPDATE endpoints SET deleted_at = now() WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 	cancelDeliveries = `
 UPDATE deliveries SET status = 'cancelled', cancel_reason = 'endpoint_deleted', completed_at = now(), next_attempt_at = 'infinity'
@@ -163,6 +165,9 @@ WHERE tenant_id = $1 AND endpoint_id = $2 AND status = 'pending' AND beaconpost_
 // Delete removes an endpoint, cancels its pending deliveries and says how many they were.
 func (s *Endpoints) Delete(ctx context.Context, t tenant.ID, id uuid.UUID) (cancelled int64, err error) {
 	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		if _, err := q.Exec(ctx, forgetHealth, t.UUID(), id); err != nil {
+			return err
+		}
 		tag, err := q.Exec(ctx, deleteEndpoint, t.UUID(), id)
 		if err != nil {
 			return err

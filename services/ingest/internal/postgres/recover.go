@@ -22,7 +22,7 @@ INSERT INTO endpoint_health AS h (tenant_id, endpoint_id, state, reason, recover
 ON CONFLICT (tenant_id, endpoint_id) DO UPDATE SET
     state = CASE WHEN h.state IN ('open', 'draining') THEN h.state ELSE 'draining' END, reason = CASE WHEN h.state IN ('open', 'draining') THEN h.reason ELSE 'recover' END,
     since = CASE WHEN h.state IN ('open', 'draining') THEN h.since ELSE now() END, failures = CASE WHEN h.state IN ('open', 'draining') THEN h.failures ELSE 0 END, recovered = CASE WHEN h.recover_from IS NULL THEN 0 ELSE h.recovered END,
-    recover_from = least(h.recover_from, excluded.recover_from), recover_until = excluded.recover_until, look_at = now()`
+    recover_from = least(h.recover_from, excluded.recover_from), recover_until = greatest(h.recover_until, excluded.recover_until), look_at = now()`
 )
 
 // Recover asks delivery to take up again the exhausted deliveries of events from since on, and says how many there are, counted up to
@@ -36,10 +36,10 @@ func (s *Endpoints) Recover(ctx context.Context, t tenant.ID, id uuid.UUID, sinc
 		if err := q.QueryRow(ctx, countExhausted, t.UUID(), id, from, to, endpoint.ParkedMost).Scan(&found); err != nil {
 			return err
 		}
-		if _, err := q.Exec(ctx, openForRecovery, t.UUID(), id); err != nil {
+		if _, err := q.Exec(ctx, askForRecovery, t.UUID(), id, from, to); err != nil {
 			return err
 		}
-		if _, err := q.Exec(ctx, askForRecovery, t.UUID(), id, from, to); err != nil {
+		if _, err := q.Exec(ctx, openForRecovery, t.UUID(), id); err != nil {
 			return err
 		}
 		e, err = getEndpoint(ctx, q, selectEndpoint, t, id)
