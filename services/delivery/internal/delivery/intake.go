@@ -134,11 +134,12 @@ func (e *Engine) take(works []*work, t Ticket) []*work {
 	if busy == nil {
 		return append(works, w)
 	}
-	if !t.Request().Held.IsZero() {
+	switch {
+	case !t.Request().Held.IsZero():
 		e.comeAgain(t)
-	} else if t.Request().Attempt > busy.ticket.Request().Attempt {
+	case t.Request().Attempt > busy.ticket.Request().Attempt:
 		t.Release()
-	} else {
+	default:
 		t.Done()
 		e.observer.Discarded(1)
 	}
