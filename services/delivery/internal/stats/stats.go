@@ -37,7 +37,12 @@ type Store interface {
 	AddStats(ctx context.Context, counts map[Key]*Counts) error
 }
 
-const storeEvery = 10 * time.Second
+const (
+	storeEvery = 10 * time.Second
+	// Stored in handfuls with pauses: a thousand rows at once would be noticed by whoever delivers meanwhile.
+	storeBatch = 32
+	storePause = 20 * time.Millisecond
+)
 
 // Counter counts results. It is safe for concurrent use. Stop it.
 type Counter struct {
@@ -100,11 +105,27 @@ func (c *Counter) flush(ctx context.Context) {
 	if len(counts) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeEvery)
+	ctx, cancel := context.WithTimeout(ctx, 6*storeEvery)
 	defer cancel()
-	if err := c.store.AddStats(ctx, counts); err != nil {
-		c.trouble("store statistics", err)
-		c.giveBack(counts)
+	for len(counts) > 0 {
+		batch := make(map[Key]*Counts, storeBatch)
+		for key, n := range counts {
+			if len(batch) == storeBatch {
+				break
+			}
+			batch[key] = n
+			delete(counts, key)
+		}
+		if err := c.store.AddStats(ctx, batch); err != nil {
+			c.trouble("store statistics", err)
+			c.giveBack(batch)
+			c.giveBack(counts)
+			return
+		}
+		if len(counts) > 0 && !lifecycle.Wait(ctx, storePause) {
+			c.giveBack(counts)
+			return
+		}
 	}
 }
 
