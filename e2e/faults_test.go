@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,15 +69,30 @@ func TestIngestIsKilledUnderLoad(t *testing.T) {
 func TestDeliveryDiesBetweenAnswerAndRecord(t *testing.T) {
 	withReplicas(t, func(t *testing.T, s *system) {
 		const n = 20
-		hold := make(chan struct{})
-		e := s.receive(func(http.ResponseWriter, *http.Request) { <-hold }, map[string]any{"timeout": "10s"})
+		hold, letGo := make(chan struct{}), sync.Once{}
+		release := func() { letGo.Do(func() { close(hold) }) }
+		defer release()
+		var holding atomic.Bool
+		e := s.receive(func(http.ResponseWriter, *http.Request) {
+			if holding.Load() {
+				<-hold
+			}
+		}, map[string]any{"timeout": "10s"})
 		load := &traffic{s: s, accepted: map[string]bool{}}
+		// An endpoint gets many attempts at the same time only when it has shown that it answers, to each replica.
+		const known = 8 * n
+		for i := range known {
+			load.send(fmt.Sprint("known", i))
+		}
+		s.settled(settling)
+		before := maps.Clone(load.accepted)
+		holding.Store(true)
 		for i := range n {
 			load.send(fmt.Sprint("k", i))
 		}
-		require.Eventually(t, func() bool { return e.received() == n }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return e.received() == known+n }, 20*time.Second, 10*time.Millisecond)
 		s.stopPostgres()
-		close(hold) // every endpoint answers now
+		release() // every endpoint answers now
 		require.Eventually(t, func() bool { return s.trouble("record") }, 20*time.Second, 20*time.Millisecond, "no record was tried")
 		for _, p := range s.Deliveries {
 			p.Kill()
@@ -85,7 +103,9 @@ func TestDeliveryDiesBetweenAnswerAndRecord(t *testing.T) {
 		load.check(t, e, n, "each attempt that was answered and not recorded is repeated once")
 		require.Equal(t, "delivered", s.query(`SELECT string_agg(DISTINCT status, ',') FROM deliveries`))
 		for id, requests := range e.got {
-			require.Equal(t, 2, requests, id)
+			if !before[id] {
+				require.Equal(t, 2, requests, id)
+			}
 		}
 	})
 }

@@ -59,6 +59,8 @@ const (
 	watchEvery = time.Second
 	lease      = 5 * time.Second
 	dueMost    = 256
+	// lookPause is between two looks: a thousand endpoints that change together leave the database to others most of the time.
+	lookPause = 2 * time.Millisecond
 )
 
 // Keeper carries the rules out in one replica: it gathers what attempts show, opens and closes breakers, probes and drains. Any number of replicas may run
@@ -132,6 +134,7 @@ func (k *Keeper) round(ctx context.Context) {
 			return
 		}
 		k.lookAt(ctx, key, true)
+		lifecycle.Wait(ctx, lookPause)
 	}
 }
 
@@ -151,6 +154,7 @@ func (k *Keeper) note(ctx context.Context) {
 		step := k.rules.Next(h, Endpoint{}, time.Now())
 		if (step.State != h.State || step.Disable || step.Warn) && !step.Forget {
 			k.look(ctx, key)
+			lifecycle.Wait(ctx, lookPause)
 		}
 	}
 }
