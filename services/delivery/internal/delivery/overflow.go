@@ -5,8 +5,16 @@ import (
 	"time"
 )
 
-// Room says how many more deliveries for an endpoint would not have to wait for long.
-func (e *Engine) Room(endpoint Ref) int { return e.lanes.room(endpoint, time.Now()) }
+// Room says how many more deliveries for an endpoint would not have to wait for long. An engine that is nearly full has no room for anybody: what the broker
+// brings can be left there.
+func (e *Engine) Room(endpoint Ref) int {
+	if free := cap(e.slots) - len(e.slots); free <= cap(e.slots)/fullShare {
+		return 0
+	}
+	return e.lanes.room(endpoint, time.Now())
+}
+
+const fullShare = 16 // an engine with no more than this part of its slots free is nearly full
 
 // startAll starts what left its lane. What waited for too long may have a twin by now.
 func (e *Engine) startAll(works []*work) {

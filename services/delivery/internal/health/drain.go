@@ -77,7 +77,7 @@ func (d *drains) submit(ctx context.Context, one *drain, requests []delivery.Req
 		tickets[i] = delivery.Held(r, func() { one.ahead.Add(-1) })
 	}
 	one.ahead.Add(int64(len(tickets)))
-	d.engine.Submit(ctx, tickets)
+	submit(ctx, d.engine, tickets)
 }
 
 // renew extends the leases, takes those that are free, and forgets those that were lost or are over.

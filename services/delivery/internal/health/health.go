@@ -69,7 +69,7 @@ type Facts struct {
 	LastClass    string // of the last failure; "": an answer
 	SucceededAt  time.Time
 	NotBefore    time.Time // asked for by Retry-After on 429 or 503
-	GoneAt       time.Time // a 410
+	GoneAt       time.Time // when an attempt began that was answered 410
 }
 
 // FactsOf gives the facts of one attempt.
@@ -82,7 +82,7 @@ func FactsOf(a *delivery.Attempt) Facts {
 	if a.Class == "" {
 		switch a.StatusCode {
 		case http.StatusGone:
-			f.GoneAt = ended
+			f.GoneAt = a.StartedAt
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 			f.NotBefore = a.NotBefore
 		}
@@ -121,6 +121,14 @@ type Health struct {
 	AnnouncedAt time.Time
 }
 
+// Learn gives the facts after later ones. A 410 of an attempt that began before the endpoint was enabled says nothing of it now.
+func (h Health) Learn(later Facts) Facts {
+	if h.State == Draining && h.Reason == ByEnabling && later.GoneAt.Before(h.Since) {
+		later.GoneAt = time.Time{}
+	}
+	return h.Then(later)
+}
+
 // Endpoint is what the rules look at beside the record.
 type Endpoint struct {
 	Disabled bool
@@ -157,8 +165,7 @@ const (
 	calm   = time.Minute      // a record without failures is kept for this long
 	linger = 12 * time.Second // what was routed before the end of a drain is stored by then
 	again  = 5 * time.Second  // between looks at an open breaker with nothing to probe with
-	busy   = 250 * time.Millisecond
-	// claimMargin is what a probe may take beyond its timeout.
+	// probeMargin is what a probe may take beyond its timeout.
 	probeMargin = 15 * time.Second
 )
 
@@ -282,8 +289,8 @@ func (r Rules) moveOpen(s *Step, e Endpoint, now time.Time) {
 	case now.Before(latest(s.ProbeAt, s.NotBefore)):
 		s.ProbeAt = latest(s.ProbeAt, s.NotBefore)
 		s.Look = s.ProbeAt
-	case s.probing(e, now):
-		s.Look = now.Add(busy)
+	case s.probing(e, now): // its result has the record looked at
+		s.Look = s.ProbedAt.Add(e.Timeout + probeMargin)
 	case !e.Parked && s.Reason == ByRetryAfter: // the time that it asked for is over
 		r.drain(s, s.Reason, now)
 	case !e.Parked: // rarer and rarer: most of these endpoints are gone for good

@@ -52,7 +52,7 @@ func TestNext(t *testing.T) {
 		"open, time for a probe":     {h: open(90, 100, 0), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(110)}},
 		"open, a later probe":        {h: open(90, 100, 2), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(140)}},
 		"open, the longest wait":     {h: open(90, 100, 30), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(160)}},
-		"open, a probe under way":    {h: probed(open(80, 100, 1), 95), e: parked, want: health.Open, step: health.Step{Look: at(100).Add(250 * time.Millisecond)}},
+		"open, a probe under way":    {h: probed(open(80, 100, 1), 95), e: parked, want: health.Open, step: health.Step{Look: at(125)}},
 		"open, a lost probe":         {h: probed(open(20, 100, 1), 69), e: parked, want: health.Open, step: health.Step{Probe: true, Look: at(120)}},
 		"open, nothing parked":       {h: open(90, 100, 0), want: health.Open, step: health.Step{Look: at(105)}},
 		"open, a success":            {h: succeeded(open(90, 200, 3), 99), e: parked, want: health.Draining, step: health.Step{Look: at(105)}},
@@ -130,7 +130,7 @@ func TestFactsOf(t *testing.T) {
 		"429":            {delivery.Attempt{StatusCode: 429, NotBefore: at(60)}, func(f *health.Facts) { f.LastStatus, f.NotBefore = 429, at(60) }},
 		"429, no time":   {delivery.Attempt{StatusCode: 429}, func(f *health.Facts) { f.LastStatus = 429 }},
 		"503":            {delivery.Attempt{StatusCode: 503, NotBefore: at(60)}, func(f *health.Facts) { f.LastStatus, f.NotBefore = 503, at(60) }},
-		"410":            {delivery.Attempt{StatusCode: 410}, func(f *health.Facts) { f.LastStatus, f.GoneAt = 410, ended }},
+		"410":            {delivery.Attempt{StatusCode: 410}, func(f *health.Facts) { f.LastStatus, f.GoneAt = 410, began }},
 		"410, cut off":   {delivery.Attempt{StatusCode: 410, Class: delivery.ClassReset}, func(f *health.Facts) { f.LastStatus, f.LastClass = 410, "reset" }},
 		"no answer":      {delivery.Attempt{Class: delivery.ClassConnect}, func(f *health.Facts) { f.LastClass = "connect" }},
 		"redirect":       {delivery.Attempt{StatusCode: 308}, func(f *health.Facts) { f.LastStatus = 308 }},
@@ -141,6 +141,18 @@ func TestFactsOf(t *testing.T) {
 		tt.want(&want)
 		require.Equal(t, want, health.FactsOf(&tt.a), name)
 	}
+}
+
+func TestAGoneOfBeforeItWasEnabledIsForgotten(t *testing.T) {
+	t.Parallel()
+	enabled := health.Health{State: health.Draining, Reason: health.ByEnabling, Since: at(10)}
+	for began, gone := range map[int]bool{9: false, 10: true, 11: true} {
+		facts := enabled.Learn(health.FactsOf(&delivery.Attempt{StatusCode: 410, StartedAt: at(began), Duration: 5 * time.Second}))
+		require.Equal(t, gone, !facts.GoneAt.IsZero(), began)
+		require.Equal(t, 1, facts.Failures)
+	}
+	backlog := health.Health{State: health.Draining, Reason: health.ByBacklog, Since: at(10)}
+	require.False(t, backlog.Learn(health.Facts{GoneAt: at(9)}).GoneAt.IsZero())
 }
 
 // However results are gathered on the way, by replicas and half seconds, the record says the same.

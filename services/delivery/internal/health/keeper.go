@@ -61,6 +61,8 @@ const (
 	dueMost    = 256
 	// lookPause is between two looks: a thousand endpoints that change together leave the database to others most of the time.
 	lookPause = 2 * time.Millisecond
+	// submitPatience is short beside the lease: who waits for an engine that is full must not lose its drains to another replica.
+	submitPatience = time.Second
 )
 
 // Keeper carries the rules out in one replica: it gathers what attempts show, opens and closes breakers, probes and drains. Any number of replicas may run
@@ -172,8 +174,16 @@ func (k *Keeper) lookAt(ctx context.Context, key Key, due bool) {
 	}
 	k.observer.Moved(key, taken)
 	if taken.Probe != nil {
-		k.engine.Submit(ctx, []delivery.Ticket{delivery.Held(*taken.Probe, nil)})
+		submit(ctx, k.engine, []delivery.Ticket{delivery.Held(*taken.Probe, nil)})
 	}
+}
+
+// submit hands tickets to the engine, for as long as the keeper can do without looking elsewhere. What the engine does not take stays due, and is found
+// when its claim has run out.
+func submit(ctx context.Context, to Engine, tickets []delivery.Ticket) {
+	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	defer cancel()
+	to.Submit(ctx, tickets)
 }
 
 func (k *Keeper) trouble(ctx context.Context, doing string, err error) {

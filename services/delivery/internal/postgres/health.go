@@ -70,7 +70,7 @@ func (s *Store) Note(ctx context.Context, facts map[health.Key]health.Facts, rul
 		write := make([]health.Key, 0, len(keys))
 		for _, key := range keys {
 			h, known := noted[key]
-			h.Facts = h.Then(facts[key])
+			h.Facts = h.Learn(facts[key])
 			if !known {
 				h.State = health.Failing
 			}
@@ -128,8 +128,9 @@ func noteArgs(keys []health.Key, of map[health.Key]health.Health, rules health.R
 		postgres.Times(n, func(i int) time.Time { return at(i).GoneAt }),
 		// Somebody has to look even if this replica dies now.
 		postgres.Times(n, func(i int) time.Time {
-			step := rules.Next(at(i), health.Endpoint{}, now)
-			if step.State != at(i).State || step.Disable || step.Warn || step.Forget {
+			// An open breaker that may probe again is asked whether there is something to probe with.
+			step := rules.Next(at(i), health.Endpoint{Parked: at(i).State == health.Open}, now)
+			if step.State != at(i).State || step.Disable || step.Warn || step.Forget || step.Probe {
 				return now
 			}
 			return step.Look
@@ -326,14 +327,16 @@ WITH mine AS (
     ORDER BY h.tenant_id, h.endpoint_id FOR UPDATE OF h
 )
 UPDATE endpoint_health h SET drain_rate = m.rate FROM mine m WHERE h.tenant_id = m.tenant_id AND h.endpoint_id = m.endpoint_id`
+	// Those that are free, and of the replica's own those whose lease is half over.
 	leaseDrains = `
 WITH free AS (
     SELECT tenant_id, endpoint_id FROM endpoint_health
-    WHERE state = 'draining' AND (lease_by = $1 OR lease_until IS NULL OR lease_until < now()) ORDER BY tenant_id, endpoint_id FOR UPDATE SKIP LOCKED
+    WHERE state = 'draining' AND (lease_until IS NULL OR lease_until < now() OR lease_by = $1 AND lease_until < now() + $2::interval / 2)
+    ORDER BY tenant_id, endpoint_id FOR UPDATE SKIP LOCKED
 )
 UPDATE endpoint_health h SET lease_by = $1, lease_until = now() + $2::interval FROM free f, endpoints p
-WHERE h.tenant_id = f.tenant_id AND h.endpoint_id = f.endpoint_id AND p.tenant_id = h.tenant_id AND p.id = h.endpoint_id AND p.status = 'enabled' AND p.deleted_at IS NULL
-RETURNING h.tenant_id, h.endpoint_id, h.drain_rate`
+WHERE h.tenant_id = f.tenant_id AND h.endpoint_id = f.endpoint_id AND p.tenant_id = h.tenant_id AND p.id = h.endpoint_id AND p.status = 'enabled' AND p.deleted_at IS NULL`
+	leasedDrains = `SELECT tenant_id, endpoint_id, drain_rate FROM endpoint_health WHERE state = 'draining' AND lease_by = $1 AND lease_until > now()`
 )
 
 // Drains implements health.Store.
@@ -352,7 +355,10 @@ func (s *Store) Drains(ctx context.Context, replica uuid.UUID, lease time.Durati
 				return err
 			}
 		}
-		rows, err := q.Query(ctx, leaseDrains, replica, lease)
+		if _, err := q.Exec(ctx, leaseDrains, replica, lease); err != nil {
+			return err
+		}
+		rows, err := q.Query(ctx, leasedDrains, replica)
 		if err != nil {
 			return err
 		}
@@ -451,7 +457,7 @@ WHERE p.tenant_id = m.tenant_id AND p.id = m.id AND p.breaker = 'closed' AND p.s
 	noteOverflowing = `
 INSERT INTO endpoint_health AS h (tenant_id, endpoint_id, state, reason, drain_rate, look_at)
 SELECT m.tenant_id, m.id, 'draining', 'backlog', $3, now() + interval '5 seconds' FROM unnest($1::uuid[], $2::uuid[]) AS m (tenant_id, id) ORDER BY 1, 2
-ON CONFLICT (tenant_id, endpoint_id) DO UPDATE SET state = 'draining', reason = 'backlog', since = now(), failures = 0, drain_rate = excluded.drain_rate
+ON CONFLICT (tenant_id, endpoint_id) DO UPDATE SET state = 'draining', reason = 'backlog', since = now(), drain_rate = excluded.drain_rate, look_at = least(h.look_at, excluded.look_at)
     WHERE h.state IN ('failing', 'closed')`
 	// As long as nobody else has taken it up.
 	parkOverflow = `
@@ -461,7 +467,8 @@ WHERE d.tenant_id = m.tenant_id AND d.id = m.id AND d.id BETWEEN $5 AND $6 AND d
     AND (d.claimed_until IS NULL OR d.claimed_until < now() OR d.claimed_until = m.claim)`
 )
 
-// Park implements delivery.Store. The endpoints drain from the same moment on, at half of the full rate: they have shown no failure.
+// Park implements delivery.Store. The endpoints drain from the same moment on, at half of the full rate. Failures that were noted before still count, so that
+// one that hangs goes on to an open breaker instead of starting to fail anew.
 func (s *Store) Park(ctx context.Context, jobs []*delivery.Job) error {
 	endpoints := map[health.Key]bool{}
 	for _, job := range jobs {
