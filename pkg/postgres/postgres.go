@@ -46,7 +46,8 @@ type Config struct {
 // DB is a pool of connections. Every use of it is a transaction under one role: outside of one, the login has no rights.
 // It is safe for concurrent use.
 type DB struct {
-	pool *pgxpool.Pool
+	pool    *pgxpool.Pool
+	relaxed bool
 }
 
 // Open prepares a pool. It does not connect: a service starts while Postgres is down, and says so by its readiness.
@@ -88,6 +89,11 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Relaxed gives the same pool, whose transactions do not wait for the disk: what they change is seen by everybody at once, but a crash of Postgres (of nothing
+// else) may undo the last fraction of a second of it, in order: whatever was committed after it and waited for is not kept without it. It is for what is found
+// out again, and keeps that from delaying those who have to wait.
+func (db *DB) Relaxed() *DB { return &DB{pool: db.pool, relaxed: true} }
+
 // Stat gives the pool's counters, for metrics.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
@@ -104,6 +110,7 @@ const (
     set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_material', 'off', true)`
 	takeRoleForKeys = `SELECT set_config('role', $1, true)` + byKeys
 	takeTenants     = `SELECT set_config('role', $1, true), set_config('app.tenant_ids', $2, true)` + byKeys
+	relax           = `, set_config('synchronous_commit', 'off', true)`
 	takeTenant      = `SELECT set_config('role', $1, true), set_config('app.tenant_id', $2, true), set_config('jit', 'off', true)`
 )
 
@@ -130,6 +137,9 @@ func (db *DB) AsKeys(ctx context.Context, role Role, fn func(context.Context, Qu
 
 func (db *DB) transact(ctx context.Context, fn func(context.Context, Querier) error, take string, args ...any) error {
 	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if db.relaxed {
+			take += relax
+		}
 		if _, err := tx.Exec(ctx, take, args...); err != nil {
 			return fmt.Errorf("take role: %w", err)
 		}
@@ -182,6 +192,9 @@ func (p *Pipeline) Queue(sql string, read func(pgx.Rows) error, args ...any) {
 // Run sends the pipeline. All of its statements are committed when it returns nil; otherwise none is, unless the
 // connection broke during the commit or it is a reader's error: readers get rows after the commit. The error is a fault.
 func (db *DB) Run(ctx context.Context, p *Pipeline) error {
+	if db.relaxed {
+		p.batch.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
+	}
 	// Statements between two Syncs are one implicit transaction: no BEGIN, no COMMIT, one round trip.
 	return Fault(db.pool.SendBatch(ctx, &p.batch).Close())
 }

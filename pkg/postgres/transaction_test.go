@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"net/url"
 	"testing"
 	"time"
 
@@ -279,6 +280,30 @@ func TestBatchesArePlannedAnew(t *testing.T) {
 		return err
 	}))
 	require.Equal(t, pgcluster.RoleApp+" auto", pipeline(none))
+}
+
+func TestRelaxedTransactionsDoNotWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	commit := func(db *postgres.DB) (got string) {
+		require.NoError(t, db.AsKeys(t.Context(), postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+			return q.QueryRow(ctx, `SELECT current_user || ' ' || current_setting('synchronous_commit')`).Scan(&got)
+		}))
+		return got
+	}
+	at, err := url.Parse(b.database.AppURL)
+	require.NoError(t, err)
+	query := at.Query()
+	query.Set("synchronous_commit", "on") // the tests' cluster has it off
+	at.RawQuery = query.Encode()
+	b.DB = b.open(postgres.Config{URL: at.String(), MaxConns: 1})
+	require.Equal(t, "beaconpost_delivery off", commit(b.Relaxed()))
+	require.Equal(t, "beaconpost_delivery on", commit(b.DB))
+	p := &postgres.Pipeline{}
+	p.Role(postgres.RoleDelivery)
+	p.Queue(`SELECT 1`, nil)
+	require.NoError(t, b.Relaxed().Run(t.Context(), p))
+	require.Equal(t, "beaconpost_delivery on", commit(b.DB), "it ends with the transaction")
 }
 
 func TestWhatAReaderReturnsComesBack(t *testing.T) {

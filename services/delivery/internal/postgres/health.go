@@ -57,7 +57,7 @@ func (s *Store) Note(ctx context.Context, facts map[health.Key]health.Facts, rul
 	}
 	slices.SortFunc(keys, compareKeys)
 	noted := map[health.Key]health.Health{}
-	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err := s.relaxed.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		tenants, endpoints := keyArrays(keys)
 		rows, err := q.Query(ctx, lockHealth, tenants, endpoints)
 		if err != nil {
@@ -211,7 +211,7 @@ RETURNING c.n > 0`
 // Step implements health.Store.
 func (s *Store) Step(ctx context.Context, key health.Key, look bool, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
 	var due []delivery.Request
-	err = s.db.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err = s.relaxed.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		taken, due = health.Taken{}, nil
 		var e health.Endpoint
 		var h health.Health
@@ -347,7 +347,7 @@ func (s *Store) Drains(ctx context.Context, replica uuid.UUID, lease time.Durati
 	}
 	slices.SortFunc(keys, compareKeys)
 	mine := map[health.Key]int{}
-	err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
+	err := s.relaxed.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		clear(mine)
 		if len(keys) > 0 {
 			tenants, endpoints := keyArrays(keys)
@@ -493,5 +493,5 @@ func (s *Store) Park(ctx context.Context, jobs []*delivery.Job) error {
 	p.Queue(parkOverflow, nil,
 		postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return jobs[i].Tenant.UUID() }), postgres.UUIDs(len(jobs), func(i int) uuid.UUID { return ids[i] }),
 		postgres.Ints(len(jobs), func(i int) int { return jobs[i].Attempt }), postgres.Times(len(jobs), func(i int) time.Time { return jobs[i].ClaimedUntil }), low, high)
-	return s.db.Run(ctx, p)
+	return s.relaxed.Run(ctx, p)
 }

@@ -38,7 +38,7 @@ func (s *Store) AddStats(ctx context.Context, counts map[stats.Key]*stats.Counts
 		n := counts[key]
 		p.Queue(addStats, nil, key.Tenant.UUID(), key.Endpoint, key.Hour, n.Succeeded, n.Failed, n.Delivered, n.Exhausted, trimmed(n.Attempts[:]), trimmed(n.Latencies[:]))
 	}
-	return s.db.Run(ctx, p)
+	return s.relaxed.Run(ctx, p)
 }
 
 // trimmed leaves out the zeros at the end.

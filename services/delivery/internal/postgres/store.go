@@ -42,6 +42,7 @@ const targetsCached = 200000
 // Store is the delivery engine's database. It is safe for concurrent use.
 type Store struct {
 	db       *postgres.DB
+	relaxed  *postgres.DB // for what is found out again: endpoint health, parking of what is still due, statistics
 	ring     *secretbox.Keyring
 	defaults Defaults
 	targets  *lru.Cache[delivery.Ref, *delivery.Target] // by endpoint; a hit counts only if its version is the row's
@@ -54,7 +55,7 @@ func NewStore(db *postgres.DB, ring *secretbox.Keyring, defaults Defaults, log z
 	if err != nil {
 		return nil, fmt.Errorf("make target cache: %w", err)
 	}
-	return &Store{db: db, ring: ring, defaults: defaults, targets: targets, log: log}, nil
+	return &Store{db: db, relaxed: db.Relaxed(), ring: ring, defaults: defaults, targets: targets, log: log}, nil
 }
 
 // Temporary says whether repeating may help.
