@@ -54,6 +54,9 @@ PUBLIC: function beaconpost_touch_routing(): EXECUTE
 PUBLIC: function beaconpost_touch_secret(): EXECUTE
 PUBLIC: function beaconpost_uuid_floor(timestamp with time zone): EXECUTE
 PUBLIC: schema public: USAGE
+beaconpost_api: alert_channels: INSERT, SELECT, UPDATE
+beaconpost_api: alert_policies: INSERT, SELECT, UPDATE
+beaconpost_api: alert_progress: INSERT, SELECT, UPDATE
 beaconpost_api: api_keys: INSERT, SELECT, UPDATE (revoked_at)
 beaconpost_api: deliveries: SELECT, UPDATE (cancel_reason, claimed_until, completed_at, next_attempt_at, status)
 beaconpost_api: delivery_attempts: SELECT
@@ -63,6 +66,15 @@ beaconpost_api: endpoint_secrets: INSERT, SELECT, UPDATE (expires_at)
 beaconpost_api: endpoint_stats: SELECT
 beaconpost_api: endpoints: INSERT, SELECT, UPDATE
 beaconpost_api: idempotency_keys: SELECT
+beaconpost_api: incident_notes: INSERT, SELECT
+beaconpost_api: incidents: INSERT, SELECT, UPDATE
+beaconpost_api: maintenance_windows: DELETE, INSERT, SELECT, UPDATE
+beaconpost_api: monitor_checks: SELECT
+beaconpost_api: monitor_intervals: INSERT, SELECT, UPDATE
+beaconpost_api: monitor_rollups: SELECT
+beaconpost_api: monitor_states: INSERT, SELECT, UPDATE
+beaconpost_api: monitors: INSERT, SELECT, UPDATE
+beaconpost_api: notifications: SELECT
 beaconpost_api: payload_retention: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: projects: INSERT, SELECT
 beaconpost_api: retry_policies: DELETE, INSERT, SELECT, UPDATE
@@ -93,8 +105,26 @@ beaconpost_ingest: idempotency_keys: DELETE, INSERT (body_hash, event_id, key, t
 beaconpost_ingest: schema public: USAGE
 beaconpost_ingest: tenants: INSERT, SELECT
 beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, id, payload, project_id, tenant_id)
+beaconpost_monitor: alert_channels: SELECT
+beaconpost_monitor: alert_policies: SELECT
+beaconpost_monitor: alert_progress: INSERT, SELECT, UPDATE
 beaconpost_monitor: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
+beaconpost_monitor: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id), SELECT (completed_at, id, next_attempt_at, status, tenant_id)
+beaconpost_monitor: endpoints: SELECT (breaker, deleted_at, event_types, id, project_id, status, tenant_id)
+beaconpost_monitor: function beaconpost_drop_monitor_partitions(date,date,date): EXECUTE
+beaconpost_monitor: function beaconpost_ensure_monitor_partitions(date,date): EXECUTE
+beaconpost_monitor: function beaconpost_monitor_partitions_ahead(): EXECUTE
+beaconpost_monitor: incident_notes: INSERT, SELECT
+beaconpost_monitor: incidents: INSERT, SELECT, UPDATE
+beaconpost_monitor: maintenance_windows: SELECT
+beaconpost_monitor: monitor_checks: INSERT, SELECT
+beaconpost_monitor: monitor_intervals: INSERT, SELECT, UPDATE
+beaconpost_monitor: monitor_rollups: INSERT, SELECT, UPDATE
+beaconpost_monitor: monitor_states: INSERT, SELECT, UPDATE
+beaconpost_monitor: monitors: SELECT
+beaconpost_monitor: notifications: INSERT, SELECT, UPDATE
 beaconpost_monitor: schema public: USAGE
+beaconpost_monitor: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id)
 `
 
 func TestGrants(t *testing.T) {

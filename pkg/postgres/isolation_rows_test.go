@@ -36,6 +36,7 @@ func rowsOf(tenant uuid.UUID) []row {
 		return b
 	}
 	project, endpoint, event, delivery := id(), id(), id(), id()
+	monitor, incident, channel, policy := id(), id(), id(), id()
 	return []row{
 		{"tenants", map[string]any{"id": tenant, "name": "a tenant"}},
 		{"projects", map[string]any{"tenant_id": tenant, "id": project, "name": project.String()}},
@@ -51,6 +52,25 @@ func rowsOf(tenant uuid.UUID) []row {
 		{"webhook_events", map[string]any{"tenant_id": tenant, "id": event, "event_type": "order.paid", "payload": []byte("{}")}},
 		{"deliveries", map[string]any{"tenant_id": tenant, "id": delivery, "event_id": event, "endpoint_id": endpoint, "next_attempt_at": time.Now()}},
 		{"delivery_attempts", map[string]any{"tenant_id": tenant, "id": id(), "delivery_id": delivery, "started_at": time.Now(), "duration_us": 1, "number": 1}},
+		{"monitors", map[string]any{
+			"tenant_id": tenant, "id": monitor, "name": monitor.String(), "kind": "http", "spec": "{}", "interval_ms": 30000, "timeout_ms": 10000,
+			"failure_threshold": 3, "recovery_threshold": 2, "confirm": true, "paused": false, "regions": []string{"default"},
+		}},
+		{"monitor_states", map[string]any{"tenant_id": tenant, "monitor_id": monitor}},
+		{"monitor_intervals", map[string]any{"tenant_id": tenant, "monitor_id": monitor, "started_at": time.Now(), "status": "up"}},
+		{"monitor_checks", map[string]any{
+			"tenant_id": tenant, "id": id(), "monitor_id": monitor, "slot": 1, "started_at": time.Now(), "duration_us": 1, "lag_us": 1, "outcome": "up", "region": "default",
+		}},
+		{"monitor_rollups", map[string]any{"tenant_id": tenant, "monitor_id": monitor, "step": "1d", "bucket": time.Now(), "region": "default"}},
+		{"incidents", map[string]any{"tenant_id": tenant, "id": incident, "monitor_id": monitor, "title": "it is down", "opened_at": time.Now()}},
+		{"incident_notes", map[string]any{"tenant_id": tenant, "id": id(), "incident_id": incident, "author": "me", "text": "seen"}},
+		{"maintenance_windows", map[string]any{"tenant_id": tenant, "id": id(), "name": "window", "spec": "{}"}},
+		{"alert_channels", map[string]any{"tenant_id": tenant, "id": channel, "name": "mail", "kind": "email", "spec": "{}"}},
+		{"alert_policies", map[string]any{"tenant_id": tenant, "id": policy, "name": "policy", "spec": "{}"}},
+		{"alert_progress", map[string]any{"tenant_id": tenant, "incident_id": incident, "policy_id": policy}},
+		{"notifications", map[string]any{
+			"tenant_id": tenant, "id": id(), "channel_id": channel, "policy_id": policy, "incident_id": incident, "kind": "fire", "gather_until": time.Now(), "next_at": time.Now(),
+		}},
 	}
 }
 
@@ -323,6 +343,10 @@ func TestBackgroundRolesSeeWhatIsGranted(t *testing.T) {
 				seen++
 				require.Contains(t, columns, table.owner(t), "%s: %s", role, table.Name)
 				tenants := collect(t, a.tx, pgx.RowTo[uuid.UUID], fmt.Sprintf("SELECT %s FROM %s", table.owner(t), table.Name))
+				if role == "beaconpost_monitor" && table.Name == "deliveries" { // those of tenants that the transaction names, to announce what it has stored
+					require.Empty(t, tenants)
+					continue
+				}
 				require.ElementsMatchf(t, []uuid.UUID{i.a, i.b}, tenants, "%s: %s", role, table.Name)
 			}
 		})

@@ -137,6 +137,9 @@ FROM pg_policies WHERE schemaname = 'public' ORDER BY 1, 2`
 
 // What background work may do with rows of all tenants; grants bound it further, see TestGrants.
 const acrossTenants = `
+alert_channels monitor_work beaconpost_monitor ALL
+alert_policies monitor_work beaconpost_monitor ALL
+alert_progress monitor_work beaconpost_monitor ALL
 api_keys delivery_lookup beaconpost_delivery SELECT
 api_keys ingest_lookup beaconpost_ingest SELECT
 api_keys monitor_lookup beaconpost_monitor SELECT
@@ -150,8 +153,18 @@ endpoint_secrets ingest_reseal beaconpost_ingest ALL
 endpoint_stats delivery_count beaconpost_delivery ALL
 endpoints delivery_lock beaconpost_delivery UPDATE
 endpoints delivery_read beaconpost_delivery SELECT
+endpoints monitor_read beaconpost_monitor SELECT
 idempotency_keys ingest_expire beaconpost_ingest DELETE
 idempotency_keys ingest_read beaconpost_ingest SELECT
+incident_notes monitor_work beaconpost_monitor ALL
+incidents monitor_work beaconpost_monitor ALL
+maintenance_windows monitor_work beaconpost_monitor ALL
+monitor_checks monitor_work beaconpost_monitor ALL
+monitor_intervals monitor_work beaconpost_monitor ALL
+monitor_rollups monitor_work beaconpost_monitor ALL
+monitor_states monitor_work beaconpost_monitor ALL
+monitors monitor_work beaconpost_monitor ALL
+notifications monitor_work beaconpost_monitor ALL
 payload_retention delivery_scrub beaconpost_delivery ALL
 retry_policies delivery_read beaconpost_delivery SELECT
 tenants delivery_read beaconpost_delivery SELECT
@@ -171,9 +184,9 @@ func TestPolicies(t *testing.T) {
 		require.Lenf(t, p.Roles, 1, "%s: one role each, never PUBLIC", name)
 		require.Containsf(t, serviceRoles(), p.Roles[0], "%s", name)
 		if p.Roles[0] != "beaconpost_api" {
-			if p.Name == "ingest_append" || p.Name == "delivery_notify" { // not across tenants: of those that the transaction names
-				require.Equal(t, "INSERT", p.Command, name)
-				require.Contains(t, p.Check, "app.tenant_ids", name)
+			if slices.Contains([]string{"ingest_append", "delivery_notify", "monitor_notify", "monitor_notified"}, p.Name) { // not across tenants: of those that the transaction names
+				require.Equal(t, map[bool]string{true: "SELECT", false: "INSERT"}[p.Name == "monitor_notified"], p.Command, name)
+				require.Contains(t, p.Check+p.Using, "app.tenant_ids", name)
 				appends++
 				continue
 			}
@@ -190,7 +203,7 @@ func TestPolicies(t *testing.T) {
 		strict[p.Table] = true
 	}
 	require.Equal(t, acrossTenants, across)
-	require.Equal(t, 5, appends)
+	require.Equal(t, 8, appends)
 	for _, r := range tenantTables(t, conn) {
 		require.Truef(t, strict[r.Name], "table %s has no policy for beaconpost_api", r.Name)
 		delete(strict, r.Name)

@@ -199,7 +199,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	scheduler := deliverystream.NewScheduler(publisher, tel.Log)
 	store, err := deliverypg.NewStore(platform.DB, cfg.SecretsKeys, deliverypg.Defaults{
 		Timeout: cfg.Delivery.Timeout, Retry: cfg.Delivery.retry(), Fresh: min(cfg.Delivery.Grace, stream.AckWait),
-		Rules: cfg.Delivery.rules(), Announce: scheduler.Publish,
+		Rules: cfg.Delivery.rules(), Announce: publisher.Ready,
 	}, tel.Log)
 	if err != nil {
 		return nil, err

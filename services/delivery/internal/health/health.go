@@ -24,6 +24,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/beaconpost/beaconpost/pkg/notice"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -194,11 +195,11 @@ func (s *Step) tell(before Health, now time.Time) {
 	over := before.State == Draining && (s.State == Closed || s.Forget)
 	switch {
 	case s.Disable:
-		s.Tell = delivery.EndpointDisabled
+		s.Tell = notice.EndpointDisabled
 	case s.Warn || opened && s.AnnouncedAt.IsZero():
-		s.Tell, s.AnnouncedAt = delivery.EndpointFailing, now
+		s.Tell, s.AnnouncedAt = notice.EndpointFailing, now
 	case over && !s.AnnouncedAt.IsZero():
-		s.Tell, s.AnnouncedAt = delivery.EndpointRecovered, time.Time{}
+		s.Tell, s.AnnouncedAt = notice.EndpointRecovered, time.Time{}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/beaconpost/beaconpost/pkg/notice"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
 )
@@ -265,16 +266,16 @@ func (m *model) look() {
 	}
 	switch step.Tell {
 	case "":
-	case delivery.EndpointFailing:
+	case notice.EndpointFailing:
 		require.True(m.t, !m.told || step.Warn, "once, and a warning")
 		m.told = true
-	case delivery.EndpointRecovered:
+	case notice.EndpointRecovered:
 		require.True(m.t, m.told && step.State == health.Closed && !m.e.Parked)
 		m.told = false
 	default:
-		require.Equal(m.t, delivery.EndpointDisabled, step.Tell)
+		require.Equal(m.t, notice.EndpointDisabled, step.Tell)
 	}
-	require.Equal(m.t, step.Disable, step.Tell == delivery.EndpointDisabled)
+	require.Equal(m.t, step.Disable, step.Tell == notice.EndpointDisabled)
 	if step.Forget {
 		require.True(m.t, m.e.Deleted || !m.e.Parked && m.failures == 0 && !m.now.Before(m.asked), "nothing is forgotten that matters")
 		m.h = nil

@@ -5,11 +5,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
+	"github.com/beaconpost/beaconpost/pkg/notice"
 )
 
 // Notice tells the tenant what a step means for an endpoint.
-func (s *Step) Notice(key Key, rules Rules, now time.Time) (delivery.Notice, error) {
+func (s *Step) Notice(key Key, rules Rules, now time.Time) (notice.Notice, error) {
 	data := struct {
 		Endpoint     uuid.UUID  `json:"endpoint_id"`
 		Reason       Reason     `json:"reason,omitempty"`
@@ -20,14 +20,16 @@ func (s *Step) Notice(key Key, rules Rules, now time.Time) (delivery.Notice, err
 		LastClass    string     `json:"last_error_class,omitempty"`
 		DisableAt    *time.Time `json:"disable_at,omitempty"`
 	}{Endpoint: key.Endpoint}
-	if s.Tell != delivery.EndpointRecovered {
+	if s.Tell != notice.EndpointRecovered {
 		data.Reason, data.Failures, data.FailingSince, data.LastFailedAt = s.Reason, s.Failures, timeOf(s.FailingSince), timeOf(s.LastFailedAt)
 		data.LastStatus, data.LastClass = s.LastStatus, s.LastClass
 	}
-	if s.Tell == delivery.EndpointFailing && rules.DisableAfter > 0 {
+	if s.Tell == notice.EndpointFailing && rules.DisableAfter > 0 {
 		data.DisableAt = timeOf(s.FailingSince.Add(rules.DisableAfter))
 	}
-	return delivery.NewNotice(key.Tenant, s.Tell, key.Endpoint, now, data)
+	n, err := notice.New(key.Tenant, s.Tell, now, data)
+	n.About = key.Endpoint
+	return n, err
 }
 
 func timeOf(t time.Time) *time.Time {

@@ -12,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/beaconpost/beaconpost/pkg/notice/pgnotice"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
@@ -210,7 +212,7 @@ RETURNING c.n > 0`
 
 // Step implements health.Store.
 func (s *Store) Step(ctx context.Context, key health.Key, look bool, decide func(health.Health, health.Endpoint, time.Time) health.Step) (taken health.Taken, err error) {
-	var due []delivery.Request
+	var due []stream.DeliveryReady
 	err = s.relaxed.AsKeys(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
 		taken, due = health.Taken{}, nil
 		var e health.Endpoint
@@ -241,11 +243,11 @@ func (s *Store) Step(ctx context.Context, key health.Key, look bool, decide func
 		if err := s.take(ctx, q, key, breaker, &taken); err != nil || taken.Step.Tell == "" {
 			return err
 		}
-		notice, err := taken.Step.Notice(key, s.defaults.Rules, now)
+		told, err := taken.Step.Notice(key, s.defaults.Rules, now)
 		if err != nil {
 			return err
 		}
-		if due, err = notify(ctx, q, notice); err != nil {
+		if due, err = pgnotice.Insert(ctx, q, told); err != nil {
 			return fmt.Errorf("tell the tenant: %w", err)
 		}
 		return nil

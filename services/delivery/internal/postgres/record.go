@@ -7,7 +7,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/beaconpost/beaconpost/pkg/notice"
+	"github.com/beaconpost/beaconpost/pkg/notice/pgnotice"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -55,14 +58,8 @@ func (s *Store) record(ctx context.Context, finished []delivery.Finished, attemp
 	if err != nil {
 		return nil, err
 	}
-	var due []delivery.Request
-	if len(notices) > 0 {
-		p.Queue(nameTenants, nil, noticedTenants(notices))
-		p.Queue(insertNotices, func(rows pgx.Rows) (err error) {
-			due, err = readNotified(rows)
-			return err
-		}, noticeArgs(notices)...)
-	}
+	var due []stream.DeliveryReady
+	pgnotice.Queue(p, notices, &due)
 	if err := s.db.Run(ctx, p); err != nil {
 		return nil, err
 	}
@@ -76,7 +73,7 @@ func (s *Store) record(ctx context.Context, finished []delivery.Finished, attemp
 	return changed, nil
 }
 
-func exhausted(finished []delivery.Finished) (notices []delivery.Notice, err error) {
+func exhausted(finished []delivery.Finished) (notices []notice.Notice, err error) {
 	for _, f := range finished {
 		n, ok, err := delivery.ExhaustedNotice(f)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
@@ -34,7 +35,7 @@ type Defaults struct {
 	// Rules are those of endpoint health.
 	Rules health.Rules
 	// Announce tells the broker of deliveries that the store made, without waiting. What it loses the reconciler finds.
-	Announce func(due ...delivery.Request)
+	Announce func(due ...stream.DeliveryReady)
 }
 
 const targetsCached = 200000

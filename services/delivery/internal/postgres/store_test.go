@@ -12,6 +12,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
+	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
@@ -24,7 +25,7 @@ func open(t *testing.T) (*Store, func(sql string, args ...any)) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: database.AppURL})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	store, err := NewStore(db, nil, Defaults{Timeout: 15 * time.Second, Fresh: time.Minute, Announce: func(...delivery.Request) {}}, zerolog.Nop())
+	store, err := NewStore(db, nil, Defaults{Timeout: 15 * time.Second, Fresh: time.Minute, Announce: func(...stream.DeliveryReady) {}}, zerolog.Nop())
 	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), database.URL("postgres"))
 	require.NoError(t, err)

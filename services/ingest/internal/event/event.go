@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/notice"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 )
@@ -87,15 +88,6 @@ func (svc *Service) Accept(ctx context.Context, s Submission) (Receipt, error) {
 	return svc.store.Append(ctx, s)
 }
 
-// IsReserved says whether events of a type are what tenants are told about their own endpoints and deliveries: nobody else can say so.
-func IsReserved(eventType string) bool {
-	switch eventType {
-	case "endpoint.failing", "endpoint.disabled", "endpoint.recovered", "delivery.exhausted":
-		return true
-	}
-	return false
-}
-
 const maxTypeLength = 200
 
 // CheckSendable says whether a producer may send events of a type.
@@ -103,7 +95,7 @@ func CheckSendable(name string) error {
 	if err := CheckType(name); err != nil {
 		return err
 	}
-	if IsReserved(name) {
+	if notice.Reserved(name) {
 		return fault.Invalid("reserved_event_type", "event_type", "Events of this type are made by Beaconpost itself; give another name.")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/beaconpost/beaconpost/pkg/notice"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
 )
@@ -75,7 +76,7 @@ func (e Event) Explain(c Candidate, now time.Time) Explanation {
 	}
 	x.Matched = true
 	switch {
-	case IsReserved(e.Type):
+	case notice.Reserved(e.Type):
 		x.Why = ByBeaconpost
 	case e.EndpointID != nil:
 		x.Why = Named
@@ -92,7 +93,7 @@ func (e Event) Explain(c Candidate, now time.Time) Explanation {
 
 func (e Event) whyNot(c Candidate, wanted bool) Why {
 	switch {
-	case IsReserved(e.Type):
+	case notice.Reserved(e.Type):
 		return ByBeaconpost
 	case e.EndpointID != nil:
 		return AnotherNamed
