@@ -69,3 +69,43 @@ func CancelRetry(ctx context.Context, js jetstream.JetStream, m DeliveryReady) e
 	}
 	return nil
 }
+
+// missedMost is how long the broker keeps a check that nobody has taken: what comes later is of no use.
+const missedMost = time.Minute
+
+// EnsureChecks creates the stream of monitors' checks, or brings it to the declared configuration. It may be called by any service at any time.
+func EnsureChecks(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:              subject.StreamChecks,
+		Description:       "Schedules of monitors and checks that are due. Disposable: rebuilt from Postgres.",
+		Subjects:          []string{subject.ScheduleAll, subject.ConfirmAll, subject.CheckDueAll},
+		Retention:         jetstream.WorkQueuePolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		Discard:           jetstream.DiscardOld,
+		AllowMsgSchedules: true,
+		AllowMsgTTL:       true,
+		AllowDirect:       true,
+	})
+	if err != nil {
+		return fmt.Errorf("ensure stream %s: %w", subject.StreamChecks, err)
+	}
+	return nil
+}
+
+// EnsureProber creates the consumer that the probers of a region share. A check is handed out once: a prober that dies with it costs that slot.
+func EnsureProber(ctx context.Context, js jetstream.JetStream, region string) (jetstream.Consumer, error) {
+	c, err := js.CreateOrUpdateConsumer(ctx, subject.StreamChecks, jetstream.ConsumerConfig{
+		Durable:       subject.Prober(region),
+		FilterSubject: subject.CheckDue(region),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		MaxDeliver:    1,
+		MaxAckPending: maxAckPending,
+		MaxWaiting:    512,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ensure consumer %s: %w", subject.Prober(region), err)
+	}
+	return c, nil
+}

@@ -52,3 +52,39 @@ func MessageID(deliveryID uuid.UUID, attempt int) string {
 func RepeatID(deliveryID uuid.UUID, attempt int, due time.Time) string {
 	return MessageID(deliveryID, attempt) + "." + strconv.FormatInt(due.UnixMicro(), 36)
 }
+
+// The names of monitors' checks.
+const (
+	// StreamChecks is the work-queue stream that carries schedules of checks and checks that are due.
+	StreamChecks = "CHECKS"
+	// ScheduleAll matches the schedules of all monitors.
+	ScheduleAll = "checks.schedule.>"
+	// ConfirmAll matches the confirmations that are planned.
+	ConfirmAll = "checks.confirm.*.*"
+	// CheckDueAll matches the checks that are due, in all regions.
+	CheckDueAll = "checks.due.*"
+
+	schedulePrefix = "checks.schedule."
+	confirmPrefix  = "checks.confirm."
+	dueCheckPrefix = "checks.due."
+	proberPrefix   = "prober-"
+)
+
+// Schedule is the subject that holds the schedule of a monitor in a region. The interval is part of it, so that the list of subjects says what is scheduled.
+func Schedule(monitorID uuid.UUID, region string, interval time.Duration) string {
+	return schedulePrefix + monitorID.String() + "." + region + "." + strconv.Itoa(int(interval.Seconds()))
+}
+
+// Schedules matches all schedules of a monitor. Purging it cancels them.
+func Schedules(monitorID uuid.UUID) string { return schedulePrefix + monitorID.String() + ".>" }
+
+// Confirm is the subject that holds the next confirmation of a monitor in a region.
+func Confirm(monitorID uuid.UUID, region string) string {
+	return confirmPrefix + monitorID.String() + "." + region
+}
+
+// CheckDue is the subject on which checks of a region are due.
+func CheckDue(region string) string { return dueCheckPrefix + region }
+
+// Prober names the durable consumer that the probers of a region share.
+func Prober(region string) string { return proberPrefix + region }

@@ -1,0 +1,104 @@
+package monitor
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	canaryEvery   = 5 * time.Second
+	canaryTimeout = 2 * time.Second
+	canaryFresh   = time.Second // so young a success counts for a check that began a moment after it
+)
+
+// Canaries are places that are there when the network is: a prober that reaches none of them has no say about others. It is safe for concurrent use.
+type Canaries struct {
+	reach  []func(ctx context.Context) error
+	mu     sync.Mutex
+	upAt   time.Time     // when one was reached last: the start of that attempt
+	asking chan struct{} // closed when the round under way is over; nil: none is
+	up     bool          // what the last round said
+}
+
+var _ Egress = (*Canaries)(nil)
+
+// NewCanaries makes canaries of functions that try to reach a place each. Without any, the network is believed to be there.
+func NewCanaries(reach ...func(ctx context.Context) error) *Canaries {
+	return &Canaries{reach: reach, up: true}
+}
+
+// Run looks every few seconds, until ctx ends, so that IsUp is not old.
+func (c *Canaries) Run(ctx context.Context) {
+	tick := time.NewTicker(canaryEvery)
+	defer tick.Stop()
+	for {
+		c.Up(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// IsUp is what was found out last.
+func (c *Canaries) IsUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up
+}
+
+// Up implements Egress. Whoever asks while a round is under way that began in time waits for that one.
+func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
+	if len(c.reach) == 0 {
+		return true
+	}
+	for range 2 {
+		c.mu.Lock()
+		if c.upAt.Add(canaryFresh).After(since) && c.up {
+			c.mu.Unlock()
+			return true
+		}
+		asking := c.asking
+		if asking == nil {
+			asking = make(chan struct{})
+			c.asking = asking
+			go c.round(context.WithoutCancel(ctx), asking)
+		}
+		c.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up && c.upAt.Add(canaryFresh).After(since)
+}
+
+// round asks all canaries at the same time; the first that answers is enough.
+func (c *Canaries) round(ctx context.Context, over chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, canaryTimeout)
+	defer cancel()
+	began := time.Now()
+	answers := make(chan error, len(c.reach))
+	for _, reach := range c.reach {
+		go func() { answers <- reach(ctx) }()
+	}
+	up := false
+	for range c.reach {
+		if err := <-answers; err == nil {
+			up = true
+			break
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up = up; up {
+		c.upAt = began
+	}
+	c.asking = nil
+	close(over)
+}
