@@ -193,8 +193,9 @@ func (e *Engine) check(f *Finding) {
 	m := f.Monitor
 	ctx, cancel := context.WithTimeout(e.working, m.Timeout+fireGrace) // the prober keeps to the timeout; this is for when it does not
 	defer cancel()
+	began := f.StartedAt
 	f.Result = e.Prober.Check(ctx, &check.Job{Monitor: m.ID, Spec: &m.Spec, Version: m.Version, Timeout: m.Timeout, Degraded: m.Degraded})
-	if e.working.Err() != nil {
+	if f.StartedAt = began; e.working.Err() != nil {
 		return // cut off by a stop
 	}
 	if f.Outcome == check.Down && f.Cause.Network() && !e.Egress.Up(e.working, f.StartedAt) {

@@ -1,0 +1,273 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
+)
+
+// Tenancy is the database as a tenant sees it: every method is one transaction under the tenant's row-level security.
+type Tenancy struct {
+	db   *postgres.DB
+	ring *secretbox.Keyring
+}
+
+// NewTenancy makes a Tenancy; ring seals and opens the secrets of specs.
+func NewTenancy(db *postgres.DB, ring *secretbox.Keyring) *Tenancy { return &Tenancy{db: db, ring: ring} }
+
+const (
+	insertMonitor = `
+INSERT INTO monitors (tenant_id, id, project_id, name, kind, spec, sealed_key_id, sealed, interval_ms, timeout_ms, degraded_ms, failure_threshold, recovery_threshold,
+    confirm, paused, regions, tags, slo_target, token)
+VALUES (@tenant, @id, @project, @name, @kind, @spec, @key_id, @sealed, @interval, @timeout, nullif(@degraded, 0), @failure, @recovery,
+    @confirm, @paused, @regions, @tags, nullif(@slo, 0), nullif(@token, ''))
+RETURNING version, created_at, updated_at`
+	insertState = `
+WITH state AS (
+    INSERT INTO monitor_states (tenant_id, monitor_id, status, since, look_at) VALUES ($1, $2, $3, $4, $5)
+)
+INSERT INTO monitor_intervals (tenant_id, monitor_id, started_at, status) VALUES ($1, $2, $4, $3)`
+)
+
+// Create stores a new monitor, of which nothing is known yet, and fills in version and times.
+func (s *Tenancy) Create(ctx context.Context, m *monitor.Monitor) error {
+	args, err := s.args(m)
+	if err != nil {
+		return err
+	}
+	status := "unknown"
+	if m.Paused {
+		status = "paused"
+	}
+	err = s.db.InTenant(ctx, m.Tenant, func(ctx context.Context, q postgres.Querier) error {
+		if err := checkProject(ctx, q, m.Tenant, m.ProjectID); err != nil {
+			return err
+		}
+		if err := q.QueryRow(ctx, insertMonitor, args).Scan(&m.Version, &m.CreatedAt, &m.UpdatedAt); err != nil {
+			return err
+		}
+		_, err := q.Exec(ctx, insertState, m.Tenant.UUID(), m.ID, status, m.CreatedAt, firstLook(m))
+		return err
+	})
+	return nameTaken(err)
+}
+
+// firstLook is when somebody has to look at a monitor of which nothing was heard: a heartbeat is expected.
+func firstLook(m *monitor.Monitor) *time.Time {
+	if m.Paused || m.Token == "" {
+		return nil
+	}
+	return &m.CreatedAt
+}
+
+const selectProject = `SELECT EXISTS (SELECT FROM projects WHERE tenant_id = $1 AND id = $2)`
+
+func checkProject(ctx context.Context, q postgres.Querier, t tenant.ID, id *uuid.UUID) error {
+	if id == nil {
+		return nil
+	}
+	var exists bool
+	if err := q.QueryRow(ctx, selectProject, t.UUID(), *id).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		return fault.Invalid("unknown_project", "project_id", "There is no project with this id.")
+	}
+	return nil
+}
+
+func nameTaken(err error) error {
+	if postgres.IsConstraint(err, "monitors_name") {
+		taken := fault.Conflict("monitor_name_taken", "There is a monitor with this name.")
+		taken.Field = "name"
+		return taken
+	}
+	if postgres.IsConstraint(err, "monitors_tenant_id_fkey") {
+		return fault.Forbidden("unknown_tenant", "The credential is for a tenant that does not exist.")
+	}
+	return err
+}
+
+func (s *Tenancy) args(m *monitor.Monitor) (pgx.NamedArgs, error) {
+	open, secrets := m.Spec.Split()
+	spec, err := json.Marshal(open)
+	if err != nil {
+		return nil, err
+	}
+	args := pgx.NamedArgs{
+		"tenant": m.Tenant.UUID(), "id": m.ID, "project": m.ProjectID, "name": m.Name, "kind": string(m.Spec.Kind), "spec": string(spec), "key_id": nil, "sealed": nil,
+		"interval": m.Interval.Milliseconds(), "timeout": m.Timeout.Milliseconds(), "degraded": m.Degraded.Milliseconds(),
+		"failure": m.FailureThreshold, "recovery": m.RecoveryThreshold, "confirm": m.Confirm, "paused": m.Paused, "regions": m.Regions, "tags": m.Tags,
+		"slo": m.SLOTarget, "token": m.Token,
+	}
+	if m.Tags == nil {
+		args["tags"] = []string{}
+	}
+	if secrets.Empty() {
+		return args, nil
+	}
+	plain, err := json.Marshal(secrets)
+	if err != nil {
+		return nil, err
+	}
+	keyID, sealed, err := s.ring.Seal(plain, postgres.SecretAAD(m.Tenant, m.ID, m.ID))
+	args["key_id"], args["sealed"] = keyID, sealed
+	return args, err
+}
+
+// Status is where a monitor stands.
+type Status struct {
+	Status     string
+	Since      time.Time
+	Incident   *uuid.UUID
+	ReportedAt time.Time
+	State      []byte // verdict.State
+}
+
+// Watched is a monitor with where it stands.
+type Watched struct {
+	monitor.Monitor
+	Status
+}
+
+const (
+	watchedColumns = monitorColumns + `, s.status, s.since, s.incident_id, s.reported_at, s.state`
+	selectWatched  = `SELECT ` + watchedColumns + ` FROM monitors m JOIN monitor_states s ON s.tenant_id = m.tenant_id AND s.monitor_id = m.id `
+	selectMonitor  = selectWatched + `WHERE m.tenant_id = $1 AND m.id = $2 AND m.deleted_at IS NULL`
+)
+
+func (s *Tenancy) scan(r pgx.CollectableRow) (Watched, error) {
+	stored := &row{}
+	var st Status
+	err := r.Scan(append(stored.into(), &st.Status, &st.Since, &st.Incident, postgres.Instant{Time: &st.ReportedAt}, &st.State)...)
+	if err != nil {
+		return Watched{}, err
+	}
+	m, err := stored.monitor(s.ring)
+	if err != nil {
+		return Watched{}, err
+	}
+	return Watched{*m, st}, nil
+}
+
+func (s *Tenancy) get(ctx context.Context, q postgres.Querier, query string, t tenant.ID, id uuid.UUID) (Watched, error) {
+	rows, err := q.Query(ctx, query, t.UUID(), id)
+	if err != nil {
+		return Watched{}, err
+	}
+	w, err := pgx.CollectExactlyOneRow(rows, s.scan)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return w, monitorNotFound()
+	}
+	return w, err
+}
+
+func monitorNotFound() error {
+	return fault.NotFound("monitor_not_found", "There is no monitor with this id.")
+}
+
+// Monitor gives one monitor of t.
+func (s *Tenancy) Monitor(ctx context.Context, t tenant.ID, id uuid.UUID) (w Watched, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) (err error) {
+		w, err = s.get(ctx, q, selectMonitor, t, id)
+		return err
+	})
+	return w, err
+}
+
+// Filter narrows a list of monitors; zero fields do not.
+type Filter struct {
+	Name    string
+	Kind    string
+	Status  string
+	Tag     string
+	Project *uuid.UUID
+	Cursor  *uuid.UUID
+	Limit   int
+}
+
+const listMonitors = selectWatched + `
+WHERE m.tenant_id = @tenant AND m.deleted_at IS NULL AND (@cursor::uuid IS NULL OR m.id < @cursor) AND (@name = '' OR m.name = @name) AND (@kind = '' OR m.kind = @kind)
+    AND (@status = '' OR s.status = @status) AND (@tag = '' OR @tag = ANY (m.tags)) AND (@project::uuid IS NULL OR m.project_id = @project)
+ORDER BY m.id DESC LIMIT @limit`
+
+// List gives at most limit+1 monitors of t, newest first.
+func (s *Tenancy) List(ctx context.Context, t tenant.ID, f Filter) (list []Watched, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, listMonitors, pgx.NamedArgs{
+			"tenant": t.UUID(), "cursor": f.Cursor, "name": f.Name, "kind": f.Kind, "status": f.Status, "tag": f.Tag, "project": f.Project, "limit": f.Limit + 1,
+		})
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, s.scan)
+		return err
+	})
+	return list, err
+}
+
+const (
+	lockMonitor   = selectMonitor + ` FOR NO KEY UPDATE OF m`
+	updateMonitor = `
+UPDATE monitors SET project_id = @project, name = @name, spec = @spec, sealed_key_id = @key_id, sealed = @sealed, interval_ms = @interval, timeout_ms = @timeout,
+    degraded_ms = nullif(@degraded, 0), failure_threshold = @failure, recovery_threshold = @recovery, confirm = @confirm, paused = @paused, regions = @regions, tags = @tags,
+    slo_target = nullif(@slo, 0), version = version + 1, updated_at = now()
+WHERE tenant_id = @tenant AND id = @id`
+	// Whoever works on the state sees the new rules at its next look, which is now.
+	lookNow = `UPDATE monitor_states SET look_at = now() WHERE tenant_id = $1 AND monitor_id = $2`
+)
+
+// Update changes a monitor by change, which sees the present state and may refuse. Nothing that is known of it is forgotten.
+func (s *Tenancy) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*monitor.Monitor) error) (w Watched, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) (err error) {
+		if w, err = s.get(ctx, q, lockMonitor, t, id); err != nil {
+			return err
+		}
+		if err := change(&w.Monitor); err != nil {
+			return err
+		}
+		if err := checkProject(ctx, q, t, w.ProjectID); err != nil {
+			return err
+		}
+		args, err := s.args(&w.Monitor)
+		if err != nil {
+			return err
+		}
+		if _, err := q.Exec(ctx, updateMonitor, args); err != nil {
+			return err
+		}
+		if _, err := q.Exec(ctx, lookNow, t.UUID(), id); err != nil {
+			return err
+		}
+		w, err = s.get(ctx, q, selectMonitor, t, id)
+		return err
+	})
+	return w, nameTaken(err)
+}
+
+const deleteMonitor = `UPDATE monitors SET deleted_at = now(), updated_at = now(), version = version + 1 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
+
+// Delete removes a monitor. What was found of it can still be read; an incident of it is resolved at the next look, which is now.
+func (s *Tenancy) Delete(ctx context.Context, t tenant.ID, id uuid.UUID) error {
+	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		tag, err := q.Exec(ctx, deleteMonitor, t.UUID(), id)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return monitorNotFound()
+		}
+		_, err = q.Exec(ctx, lookNow, t.UUID(), id)
+		return err
+	})
+}
