@@ -1,41 +1,201 @@
-// Package monitor is the service that will watch URLs (issue #5). Today it is the process around that: configuration, credentials,
-// health, metrics and an API without routes, so that deployments, dashboards and the single binary have their third service.
+// Package monitor is the service that watches: it checks on a schedule, judges what it saw, keeps incidents, and tells about them. It also answers the
+// monitors API and takes heartbeats.
+//
+// See docs/monitors.md for what it does, README.md for what it owns.
 package monitor
 
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
+	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/probe"
+	monitorstream "github.com/beaconpost/beaconpost/services/monitor/internal/stream"
 )
-
-// Config of the service. Variables have the prefix BEACONPOST_.
-type Config struct {
-	service.Config
-	Listen      string `env:"LISTEN" envDefault:":8082" doc:"Address of the public API."`
-	AdminListen string `env:"ADMIN_LISTEN" envDefault:":9092" doc:"Address of metrics, health and pprof."`
-}
 
 // Service is a running monitor.
 type Service struct{ service.Hosted }
 
-// New opens the service. Stop it.
-func New(ctx context.Context, cfg Config) (*Service, error) {
+// parts are what the service is made of.
+type parts struct {
+	cfg       Config
+	platform  *service.Platform
+	obs       *observer
+	store     *monitorpg.Store
+	prober    *probe.Prober
+	engine    *monitor.Engine
+	schedules *monitorstream.Schedules
+}
+
+// New opens the service and starts watching. Stop it.
+func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	platform, err := service.Open(ctx, "monitor", postgres.RoleMonitor, cfg.Config)
 	if err != nil {
 		return nil, err
 	}
-	api := httpapi.New(httpapi.Config{
-		Service: "monitor", Title: "Beaconpost monitor", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: platform.Telemetry,
-	})
-	handler, err := api.Handler()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	tel := platform.Telemetry
+	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Registry, cfg.Monitor.Region, tel.Log)}
+	publisher, err := stream.NewPublisher(platform.NATS, tel.Registry, tel.Log)
 	if err != nil {
-		return nil, errors.Join(err, platform.Close(context.WithoutCancel(ctx)))
+		return nil, err
 	}
-	return &Service{service.Hosted{Platform: platform, API: handler}}, nil
+	platform.Push("publisher", 5*time.Second, publisher.Close)
+	p.store = monitorpg.NewStore(platform.DB, cfg.SecretsKeys, publisher.Ready, tel.Log)
+	if err := p.startSchedules(); err != nil {
+		return nil, err
+	}
+	if err := p.startEngine(); err != nil {
+		return nil, err
+	}
+	notify, err := newNotifier(cfg.SMTP, p.store, tel.Registry, p.obs.Trouble)
+	if err != nil {
+		return nil, err
+	}
+	p.startBackground(notify)
+
+	api := httpapi.New(httpapi.Config{
+		Service: "monitor", Title: "Beaconpost monitor", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
+	})
+	// routes
+	s := &Service{service.Hosted{Platform: platform}}
+	if s.API, err = api.Handler(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (p *parts) startSchedules() (err error) {
+	p.schedules, err = monitorstream.NewSchedules(p.platform.NATS, p.cfg.StreamReplicas, source{p.store}, p.obs.compared, p.obs.Trouble, p.platform.Telemetry.Log)
+	if err == nil {
+		p.platform.Push("schedules", 5*time.Second, p.schedules.Stop)
+	}
+	return err
+}
+
+func (p *parts) startEngine() (err error) {
+	cfg := p.cfg.Monitor
+	p.prober = probe.New(probe.Config{Network: cfg.Network, UserAgent: "Beaconpost/" + p.cfg.Version})
+	p.platform.Push("prober", time.Second, func(context.Context) error { p.prober.Close(); return nil })
+	egress := monitor.NewCanaries(canaries(cfg.Canaries)...)
+	looks := lifecycle.NewGroup(context.Background())
+	looks.Go(egress.Run)
+	p.platform.Push("canaries", 5*time.Second, looks.Stop)
+	p.engine, err = monitor.NewEngine(cfg.Region, cfg.Concurrency, monitor.Ports{Store: p.store, Prober: p.prober, Egress: egress, Broker: p.schedules, Observer: p.obs})
+	if err != nil {
+		return err
+	}
+	p.platform.Push("engine", p.cfg.ShutdownGrace, p.engine.Stop)
+	consumer, err := monitorstream.NewConsumer(p.platform.NATS, cfg.Region, p.cfg.StreamReplicas, p.engine.Submit, p.platform.Telemetry.Log)
+	if err != nil {
+		return err
+	}
+	p.platform.Push("consumer", 5*time.Second, consumer.Stop)
+	gauges(p.platform.Telemetry.Registry, cfg.Region, p.engine, egress, consumer.Live)
+	return nil
+}
+
+// canaries tries to connect to places.
+func canaries(places []string) (reach []func(context.Context) error) {
+	for _, place := range places {
+		reach = append(reach, func(ctx context.Context) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", place)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		})
+	}
+	return reach
+}
+
+const (
+	lookEvery = 500 * time.Millisecond
+	rollEvery = 5 * time.Minute
+	// What is rolled up again: results come late by as long as Postgres was away.
+	rolledHours = 3 * time.Hour
+	rolledDays  = 48 * time.Hour
+)
+
+// startBackground does what no result and no request asks for. Any number of replicas may do it.
+func (p *parts) startBackground(notify *notifier) {
+	group := lifecycle.NewGroup(context.Background())
+	group.Every(lookEvery, p.look)
+	notify.run(group)
+	maintain := func(ctx context.Context) {
+		keep := monitorpg.Retention{Checks: p.cfg.Monitor.CheckRetention, Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention}
+		ahead, err := p.store.Maintain(ctx, keep)
+		if p.failed(ctx, "maintain partitions of results", err) {
+			return
+		}
+		p.obs.ahead.Set(float64(ahead))
+	}
+	group.Go(maintain)
+	group.Every(time.Hour, maintain)
+	group.Go(func(ctx context.Context) { // what was left to do when nobody was there
+		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledDays, 2*rolledDays))
+	})
+	group.Every(rollEvery, func(ctx context.Context) {
+		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledHours, rolledDays))
+	})
+	p.platform.Push("background work", 5*time.Second, group.Stop)
+}
+
+// look has monitors looked at whose time has come.
+func (p *parts) look(ctx context.Context) {
+	for more := true; more && ctx.Err() == nil; {
+		what, rest, err := p.store.Look(ctx)
+		if p.failed(ctx, "look at monitors", err) {
+			return
+		}
+		p.obs.follow(what)
+		for _, d := range what.Confirm {
+			p.schedules.Confirm(d)
+		}
+		more = rest
+	}
+}
+
+func (p *parts) failed(ctx context.Context, doing string, err error) bool {
+	if err != nil && ctx.Err() == nil {
+		p.obs.Trouble(doing, err)
+	}
+	return err != nil
+}
+
+// source gives the broker's adapter what the database's says.
+type source struct{ store *monitorpg.Store }
+
+var _ monitorstream.Source = source{}
+
+// Changed implements monitorstream.Source.
+func (s source) Changed(ctx context.Context, since time.Time, limit int) (changes []monitorstream.Change, until time.Time, err error) {
+	planned, until, err := s.store.Changed(ctx, since, limit)
+	for _, p := range planned {
+		changes = append(changes, monitorstream.Change{Scheduled: scheduled(p), Version: p.Version, Gone: p.Gone})
+	}
+	return changes, until, err
+}
+
+// All implements monitorstream.Source.
+func (s source) All(ctx context.Context, each func(monitorstream.Scheduled)) error {
+	return s.store.All(ctx, func(p monitorpg.Planned) { each(scheduled(p)) })
+}
+
+func scheduled(p monitorpg.Planned) monitorstream.Scheduled {
+	return monitorstream.Scheduled{Key: p.Key, Interval: p.Interval, Regions: p.Regions}
 }
 
 // Run serves until ctx ends, then stops in order.
@@ -44,5 +204,5 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return service.Host(ctx, s, cfg.Listen, cfg.AdminListen, cfg.ShutdownGrace+5*time.Second)
+	return service.Host(ctx, s, cfg.Listen, cfg.AdminListen, cfg.ShutdownGrace+10*time.Second)
 }

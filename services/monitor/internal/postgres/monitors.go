@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -13,7 +12,9 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
 )
 
 // Tenancy is the database as a tenant sees it: every method is one transaction under the tenant's row-level security.
@@ -23,7 +24,9 @@ type Tenancy struct {
 }
 
 // NewTenancy makes a Tenancy; ring seals and opens the secrets of specs.
-func NewTenancy(db *postgres.DB, ring *secretbox.Keyring) *Tenancy { return &Tenancy{db: db, ring: ring} }
+func NewTenancy(db *postgres.DB, ring *secretbox.Keyring) *Tenancy {
+	return &Tenancy{db: db, ring: ring}
+}
 
 const (
 	insertMonitor = `
@@ -32,9 +35,10 @@ INSERT INTO monitors (tenant_id, id, project_id, name, kind, spec, sealed_key_id
 VALUES (@tenant, @id, @project, @name, @kind, @spec, @key_id, @sealed, @interval, @timeout, nullif(@degraded, 0), @failure, @recovery,
     @confirm, @paused, @regions, @tags, nullif(@slo, 0), nullif(@token, ''))
 RETURNING version, created_at, updated_at`
+	// The state knows no version of the rules yet, so that the first look at it, or the first result, learns them. That is at once if the monitor is paused.
 	insertState = `
 WITH state AS (
-    INSERT INTO monitor_states (tenant_id, monitor_id, status, since, look_at) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO monitor_states (tenant_id, monitor_id, status, since, state, rules, look_at) VALUES ($1, $2, $3, $4, $5, 0, CASE WHEN $6 THEN now() END)
 )
 INSERT INTO monitor_intervals (tenant_id, monitor_id, started_at, status) VALUES ($1, $2, $4, $3)`
 )
@@ -45,10 +49,6 @@ func (s *Tenancy) Create(ctx context.Context, m *monitor.Monitor) error {
 	if err != nil {
 		return err
 	}
-	status := "unknown"
-	if m.Paused {
-		status = "paused"
-	}
 	err = s.db.InTenant(ctx, m.Tenant, func(ctx context.Context, q postgres.Querier) error {
 		if err := checkProject(ctx, q, m.Tenant, m.ProjectID); err != nil {
 			return err
@@ -56,18 +56,15 @@ func (s *Tenancy) Create(ctx context.Context, m *monitor.Monitor) error {
 		if err := q.QueryRow(ctx, insertMonitor, args).Scan(&m.Version, &m.CreatedAt, &m.UpdatedAt); err != nil {
 			return err
 		}
-		_, err := q.Exec(ctx, insertState, m.Tenant.UUID(), m.ID, status, m.CreatedAt, firstLook(m))
+		begin := verdict.Begin(m.CreatedAt)
+		state, err := json.Marshal(begin)
+		if err != nil {
+			return err
+		}
+		_, err = q.Exec(ctx, insertState, m.Tenant.UUID(), m.ID, string(begin.Status), begin.Since, string(state), m.Paused)
 		return err
 	})
 	return nameTaken(err)
-}
-
-// firstLook is when somebody has to look at a monitor of which nothing was heard: a heartbeat is expected.
-func firstLook(m *monitor.Monitor) *time.Time {
-	if m.Paused || m.Token == "" {
-		return nil
-	}
-	return &m.CreatedAt
 }
 
 const selectProject = `SELECT EXISTS (SELECT FROM projects WHERE tenant_id = $1 AND id = $2)`
@@ -126,19 +123,10 @@ func (s *Tenancy) args(m *monitor.Monitor) (pgx.NamedArgs, error) {
 }
 
 // Status is where a monitor stands.
-type Status struct {
-	Status     string
-	Since      time.Time
-	Incident   *uuid.UUID
-	ReportedAt time.Time
-	State      []byte // verdict.State
-}
+type Status = ledger.Status
 
 // Watched is a monitor with where it stands.
-type Watched struct {
-	monitor.Monitor
-	Status
-}
+type Watched = ledger.Watched
 
 const (
 	watchedColumns = monitorColumns + `, s.status, s.since, s.incident_id, s.reported_at, s.state`
@@ -157,7 +145,7 @@ func (s *Tenancy) scan(r pgx.CollectableRow) (Watched, error) {
 	if err != nil {
 		return Watched{}, err
 	}
-	return Watched{*m, st}, nil
+	return Watched{Monitor: *m, Status: st}, nil
 }
 
 func (s *Tenancy) get(ctx context.Context, q postgres.Querier, query string, t tenant.ID, id uuid.UUID) (Watched, error) {
@@ -186,15 +174,7 @@ func (s *Tenancy) Monitor(ctx context.Context, t tenant.ID, id uuid.UUID) (w Wat
 }
 
 // Filter narrows a list of monitors; zero fields do not.
-type Filter struct {
-	Name    string
-	Kind    string
-	Status  string
-	Tag     string
-	Project *uuid.UUID
-	Cursor  *uuid.UUID
-	Limit   int
-}
+type Filter = ledger.Filter
 
 const listMonitors = selectWatched + `
 WHERE m.tenant_id = @tenant AND m.deleted_at IS NULL AND (@cursor::uuid IS NULL OR m.id < @cursor) AND (@name = '' OR m.name = @name) AND (@kind = '' OR m.kind = @kind)

@@ -1,0 +1,58 @@
+package monitor
+
+import (
+	"net"
+	"regexp"
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/config"
+	"github.com/beaconpost/beaconpost/pkg/netguard"
+	"github.com/beaconpost/beaconpost/pkg/secretbox"
+	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/mail"
+)
+
+// Config of the service. Variables have the prefix BEACONPOST_.
+type Config struct {
+	service.Config
+	Listen      string             `env:"LISTEN" envDefault:":8082" doc:"Address of the public API."`
+	AdminListen string             `env:"ADMIN_LISTEN" envDefault:":9092" doc:"Address of metrics, health and pprof."`
+	SecretsKeys *secretbox.Keyring `env:"SECRETS_KEYS,required" doc:"The keys that passwords and tokens of checks are sealed with; the same as ingest's."`
+	Monitor     Settings           `envPrefix:"MONITOR_"`
+	SMTP        mail.Config        `envPrefix:"SMTP_"`
+}
+
+// Settings of checks and what is kept of them.
+type Settings struct {
+	Region         string          `env:"REGION" envDefault:"default" doc:"The region that this process checks from."`
+	Concurrency    int             `env:"CONCURRENCY" envDefault:"2048" doc:"Checks at the same time per replica. When a fifth of the targets hang for 10 s it takes ten times as many as when none does."`
+	Canaries       []string        `env:"CANARIES" doc:"Places (host:port, separated by commas) that can be connected to when the network is there. A check that fails while none of them can be is not_checked. None: the network is believed to be there."`
+	Network        netguard.Policy `envPrefix:"NETWORK_"`
+	CheckRetention time.Duration   `env:"CHECK_RETENTION" envDefault:"720h" doc:"Age at which single checks are dropped, in whole days."`
+	FiveRetention  time.Duration   `env:"ROLLUP_5M_RETENTION" envDefault:"2160h" doc:"Age at which rollups of five minutes are dropped, in whole days."`
+	HourRetention  time.Duration   `env:"ROLLUP_1H_RETENTION" envDefault:"9600h" doc:"Age at which rollups of hours are dropped, in whole months. Those of days stay."`
+}
+
+var isRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`) //nolint:gochecknoglobals // compiled once
+
+// Validate implements config.Validator.
+func (s Settings) Validate() []error {
+	var problems []error
+	if !isRegion.MatchString(s.Region) {
+		problems = append(problems, config.Invalid("REGION", "expected 1 to 32 of a-z, 0-9 and -, got %q", s.Region))
+	}
+	if s.Concurrency < 1 || s.Concurrency > 100000 {
+		problems = append(problems, config.Invalid("CONCURRENCY", "expected 1 to 100000, got %d", s.Concurrency))
+	}
+	for _, canary := range s.Canaries {
+		if host, port, err := net.SplitHostPort(canary); err != nil || host == "" || port == "" {
+			problems = append(problems, config.Invalid("CANARIES", "expected host:port, got %q", canary))
+		}
+	}
+	for name, d := range map[string]time.Duration{"CHECK_RETENTION": s.CheckRetention, "ROLLUP_5M_RETENTION": s.FiveRetention, "ROLLUP_1H_RETENTION": s.HourRetention} {
+		if d < 72*time.Hour {
+			problems = append(problems, config.Invalid(name, "expected at least 72h, got %s", d))
+		}
+	}
+	return problems
+}

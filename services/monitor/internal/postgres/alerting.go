@@ -1,0 +1,367 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
+)
+
+const (
+	alertMost = 200
+	// A policy that waits for more failures is asked again so soon: no result writes to it.
+	failuresEvery = 5 * time.Second
+
+	dueAlerts = `
+SELECT a.tenant_id, a.incident_id, a.policy_id, a.progress, CASE WHEN p.deleted_at IS NULL THEN p.spec END,
+    i.monitor_id, i.opened_at, i.acknowledged_at, i.resolved_at, coalesce(m.tags, '{}'), coalesce(m.failure_threshold, 0), s.state
+FROM alert_progress a JOIN alert_policies p ON p.tenant_id = a.tenant_id AND p.id = a.policy_id
+JOIN incidents i ON i.tenant_id = a.tenant_id AND i.id = a.incident_id
+LEFT JOIN monitors m ON m.tenant_id = i.tenant_id AND m.id = i.monitor_id
+LEFT JOIN monitor_states s ON s.tenant_id = i.tenant_id AND s.monitor_id = i.monitor_id
+WHERE a.look_at <= now() ORDER BY a.tenant_id, a.incident_id, a.policy_id LIMIT $1 FOR UPDATE OF a SKIP LOCKED`
+	keepProgress = `UPDATE alert_progress SET progress = $4, look_at = $5 WHERE tenant_id = $1 AND incident_id = $2 AND policy_id = $3`
+	insertNotice = `
+INSERT INTO notifications (tenant_id, id, channel_id, policy_id, incident_id, kind, due_at, group_ms, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7)`
+)
+
+// alerting is one policy at one incident.
+type alerting struct {
+	owner, incidentID, policyID uuid.UUID
+	progress                    alert.Progress
+	policy                      *alert.Policy
+	incident                    alert.Incident
+}
+
+// Alert asks the policies for which it is time what is due, and says whether there are more.
+func (s *Store) Alert(ctx context.Context) (more bool, err error) {
+	err = s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, dueAlerts, alertMost)
+		if err != nil {
+			return err
+		}
+		list, err := pgx.CollectRows(rows, scanAlerting)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		more = len(list) == alertMost
+		batch, now := &pgx.Batch{}, time.Now().UTC().Truncate(time.Microsecond)
+		for _, a := range list {
+			if err := a.next(batch, now); err != nil {
+				return err
+			}
+		}
+		return q.SendBatch(ctx, batch).Close()
+	})
+	return more, err
+}
+
+func scanAlerting(row pgx.CollectableRow) (*alerting, error) {
+	a := &alerting{}
+	var progress, spec, state []byte
+	var about *uuid.UUID
+	var tags []string
+	var threshold int
+	err := row.Scan(&a.owner, &a.incidentID, &a.policyID, &progress, &spec, &about, postgres.Instant{Time: &a.incident.OpenedAt},
+		postgres.Instant{Time: &a.incident.AcknowledgedAt}, postgres.Instant{Time: &a.incident.ResolvedAt}, &tags, &threshold, &state)
+	if err != nil {
+		return nil, err
+	}
+	a.incident.ID = a.incidentID
+	if about != nil {
+		a.incident.Monitor = *about
+	}
+	if err := json.Unmarshal(progress, &a.progress); err != nil {
+		return nil, fmt.Errorf("read progress of policy %s: %w", a.policyID, err)
+	}
+	if spec != nil {
+		policy, err := decodePolicy(a.policyID, spec)
+		if err != nil {
+			return nil, err
+		}
+		if policy.Match.Has(a.incident.Monitor, tags) {
+			a.policy = &policy
+		}
+	}
+	if state == nil {
+		return a, nil
+	}
+	var st verdict.State
+	if err := json.Unmarshal(state, &st); err != nil {
+		return nil, fmt.Errorf("read state of monitor %s: %w", a.incident.Monitor, err)
+	}
+	if st.Incident == a.incidentID {
+		a.incident.Flapping, a.incident.Failures = st.Flapping, max(failing(st)-threshold, 0)
+	}
+	return a, nil
+}
+
+// failing is how many checks failed in a row, in the region where most did.
+func failing(st verdict.State) (most int) {
+	for _, g := range st.Regions {
+		most = max(most, g.Failures.N)
+	}
+	return most
+}
+
+// next stores what is due and what is remembered of it.
+func (a *alerting) next(batch *pgx.Batch, now time.Time) error {
+	due, progress, next := alert.Next(a.policy, a.incident, a.progress, now)
+	for _, d := range due {
+		group := alert.DefaultGroupFor
+		if a.policy != nil {
+			group = a.policy.GroupFor
+		}
+		for _, channel := range d.Channels {
+			id, err := uuid.NewV7()
+			if err != nil {
+				return err
+			}
+			batch.Queue(insertNotice, a.owner, id, channel, a.policyID, a.incidentID, string(d.Kind), now, group.Milliseconds())
+		}
+	}
+	text, err := json.Marshal(progress)
+	if err != nil {
+		return err
+	}
+	waits := a.policy != nil && a.policy.Trigger.Failures > 0 && progress.TriggeredAt.IsZero() && a.incident.ResolvedAt.IsZero()
+	if soon := now.Add(failuresEvery); waits && (next.IsZero() || soon.Before(next)) {
+		next = soon
+	}
+	if progress.Over {
+		next = time.Time{}
+	}
+	batch.Queue(keepProgress, a.owner, a.incidentID, a.policyID, string(text), postgres.NullTime(next))
+	return nil
+}
+
+// Outgoing is a message that this process is to send, and nobody else for a while.
+type Outgoing struct {
+	ID      uuid.UUID // of the first of its notifications
+	Batch   alert.Batch
+	Channel alert.Channel // with those recipients that have not got it
+	Reports []alert.Report
+	Gone    bool // the channel was deleted
+	Tries   int  // before this one
+}
+
+const (
+	claimFor    = 2 * time.Minute // longer than a message takes to be sent
+	waitingMost = 1000
+
+	// Channels are taken one by one, so that two processes do not divide what belongs together.
+	dueChannels = `SELECT DISTINCT tenant_id, channel_id FROM notifications WHERE status = 'pending' AND next_at <= now() LIMIT 50`
+	takeChannel = `SELECT pg_try_advisory_xact_lock(hashtext('beaconpost_channel'), hashtext($1))`
+	waiting     = `
+SELECT id, kind, incident_id, due_at, group_ms, attempts, remaining, next_at <= now() FROM notifications
+WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' ORDER BY due_at, id LIMIT $3 FOR UPDATE`
+	claimNotices = `UPDATE notifications SET attempts = attempts + 1, next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	putOffNotice = `UPDATE notifications SET next_at = $3 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' AND attempts = 0`
+	readChannel  = `SELECT name, kind, spec, deleted_at IS NOT NULL FROM alert_channels WHERE tenant_id = $1 AND id = $2`
+	readReports  = `
+SELECT i.id, coalesce(m.name, i.title), coalesce(m.spec->>'url', concat_ws(':', m.spec->>'host', m.spec->>'port'), ''), i.opened_at, i.resolved_at, coalesce(i.cause, ''), coalesce(i.detail, ''), s.state
+FROM incidents i LEFT JOIN monitors m ON m.tenant_id = i.tenant_id AND m.id = i.monitor_id
+LEFT JOIN monitor_states s ON s.tenant_id = i.tenant_id AND s.monitor_id = i.monitor_id
+WHERE i.tenant_id = $1 AND i.id = ANY ($2)`
+)
+
+// Claim gives messages whose time has come.
+func (s *Store) Claim(ctx context.Context) (out []Outgoing, err error) {
+	type place struct{ owner, channel uuid.UUID }
+	var places []place
+	err = s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, dueChannels)
+		if err != nil {
+			return err
+		}
+		places, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p place, err error) { return p, row.Scan(&p.owner, &p.channel) })
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		err := s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+			some, err := claimChannel(ctx, q, p.owner, p.channel)
+			out = append(out, some...)
+			return err
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// notification is one that waits, as it is stored.
+type notification struct {
+	alert.Notification
+	tries     int
+	remaining []string
+	free      bool
+}
+
+func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid.UUID) ([]Outgoing, error) {
+	var mine bool
+	if err := q.QueryRow(ctx, takeChannel, channelID.String()).Scan(&mine); err != nil || !mine {
+		return nil, err
+	}
+	rows, err := q.Query(ctx, waiting, owner, channelID, waitingMost)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (n notification, err error) {
+		var group int64
+		err = row.Scan(&n.ID, &n.Kind, &n.Incident, &n.DueAt, &group, &n.tries, &n.remaining, &n.free)
+		n.Tenant, n.Channel, n.GroupFor = tenant.ID(owner), channelID, millis(group)
+		return n, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	batches, fresh, byID := sortWaiting(list)
+	ready, next := alert.Group(fresh, time.Now())
+	batches = append(batches, ready...)
+	if !next.IsZero() {
+		if _, err := q.Exec(ctx, putOffNotice, owner, channelID, next); err != nil {
+			return nil, err
+		}
+	}
+	if len(batches) == 0 {
+		return nil, nil
+	}
+	channel, gone, err := findChannel(ctx, q, owner, channelID)
+	if err != nil {
+		return nil, err
+	}
+	var out []Outgoing
+	for _, b := range batches {
+		o, err := claimBatch(ctx, q, owner, b)
+		if err != nil {
+			return nil, err
+		}
+		first := byID[b[0].ID]
+		if o.Channel, o.Gone, o.Tries = channel, gone, first.tries; first.remaining != nil {
+			o.Channel.Email.To = first.remaining
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// sortWaiting gives what is tried again, each alone, and what is new. What is told of an incident comes in order: as long as something of it is being sent, or
+// waits to be tried again, the rest of it waits.
+func sortWaiting(list []notification) (again []alert.Batch, fresh []alert.Notification, byID map[uuid.UUID]notification) {
+	byID = make(map[uuid.UUID]notification, len(list))
+	held := map[uuid.UUID]bool{}
+	for _, n := range list {
+		byID[n.ID] = n
+		if n.tries > 0 && n.free && !held[n.Incident] {
+			again = append(again, alert.Batch{n.Notification})
+		}
+		held[n.Incident] = held[n.Incident] || n.tries > 0
+	}
+	for _, n := range list {
+		if n.tries == 0 && !held[n.Incident] {
+			fresh = append(fresh, n.Notification)
+		}
+	}
+	return again, fresh, byID
+}
+
+func findChannel(ctx context.Context, q postgres.Querier, owner, id uuid.UUID) (c alert.Channel, gone bool, err error) {
+	var spec []byte
+	c.ID = id
+	err = q.QueryRow(ctx, readChannel, owner, id).Scan(&c.Name, &c.Kind, &spec, &gone)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, true, nil
+	}
+	if err != nil {
+		return c, gone, err
+	}
+	var stored channelSpec
+	err = json.Unmarshal(spec, &stored)
+	c.Email.To = stored.To
+	return c, gone, err
+}
+
+func claimBatch(ctx context.Context, q postgres.Querier, owner uuid.UUID, b alert.Batch) (o Outgoing, err error) {
+	ids, incidents := make([]uuid.UUID, len(b)), make([]uuid.UUID, len(b))
+	for i, n := range b {
+		ids[i], incidents[i] = n.ID, n.Incident
+	}
+	o = Outgoing{ID: slices.MinFunc(ids, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }), Batch: b}
+	if _, err := q.Exec(ctx, claimNotices, owner, ids, claimFor); err != nil {
+		return o, err
+	}
+	rows, err := q.Query(ctx, readReports, owner, incidents)
+	if err != nil {
+		return o, err
+	}
+	o.Reports, err = pgx.CollectRows(rows, scanReport)
+	return o, err
+}
+
+func scanReport(row pgx.CollectableRow) (r alert.Report, err error) {
+	var state []byte
+	err = row.Scan(&r.Incident, &r.Monitor, &r.Target, postgres.Instant{Time: &r.OpenedAt}, postgres.Instant{Time: &r.ResolvedAt}, &r.Cause, &r.Detail, &state)
+	if err != nil || state == nil {
+		return r, err
+	}
+	var st verdict.State
+	if err := json.Unmarshal(state, &st); err != nil {
+		return r, err
+	}
+	r.Flapping = st.Flapping
+	for _, g := range st.Regions {
+		switch {
+		case g.From.IsZero():
+			r.Regions.Silent++
+		case g.Verdict == verdict.Down || g.Failures.N > 0:
+			r.Regions.Failing++
+		default:
+			r.Regions.Passing++
+		}
+	}
+	return r, nil
+}
+
+const (
+	settleNotices = `
+UPDATE notifications SET status = $3, sent_at = CASE WHEN $3 = 'sent' THEN now() END, last_error = nullif($4, ''), remaining = $5, next_at = $6
+WHERE tenant_id = $1 AND id = ANY ($2) AND status = 'pending'`
+	retryFirst = 30 * time.Second
+	retryMost  = time.Hour
+	retryFor   = 72 * time.Hour
+)
+
+// Settle records what became of a message: nil, an error for good, or one after which it is tried again with the recipients that remain.
+func (s *Store) Settle(ctx context.Context, o Outgoing, sent error, again []string) (status string, err error) {
+	now := time.Now()
+	status, next, text := "sent", now, ""
+	if sent != nil {
+		status, text = "failed", storable(sent.Error(), detailMost)
+		if len(again) > 0 && now.Sub(o.Batch[0].DueAt) < retryFor {
+			status, next = "pending", now.Add(min(retryFirst<<min(o.Tries, 10), retryMost))
+		}
+	}
+	ids := make([]uuid.UUID, len(o.Batch))
+	for i, n := range o.Batch {
+		ids[i] = n.ID
+	}
+	err = s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, settleNotices, o.Batch[0].Tenant.UUID(), ids, status, text, again, next)
+		return err
+	})
+	return status, err
+}

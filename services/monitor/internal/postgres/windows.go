@@ -1,0 +1,84 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
+)
+
+// The windows of tenants, most of which have none.
+const selectWindows = `SELECT tenant_id, monitors, tags, spec FROM maintenance_windows WHERE tenant_id = ANY ($1)`
+
+const (
+	windowsBack  = 36 * time.Hour      // what began since a monitor was looked at last
+	windowsAhead = 45 * 24 * time.Hour // the next one of most rules; what begins later is seen when it comes nearer
+	windowsMost  = 200                 // occurrences of all windows of a monitor
+)
+
+// window is one that a tenant defined.
+type window struct {
+	monitors []uuid.UUID
+	tags     []string
+	when     []calendar.Interval
+}
+
+// covers says whether a window is for a monitor: named, or by a tag, or for all.
+func (w *window) covers(j *judged) bool {
+	return len(w.monitors) == 0 && len(w.tags) == 0 || slices.Contains(w.monitors, j.ID) ||
+		slices.ContainsFunc(w.tags, func(tag string) bool { return slices.Contains(j.tags, tag) })
+}
+
+// addWindows gives the rules of monitors the times of maintenance that matter now.
+func (s *Store) addWindows(ctx context.Context, q postgres.Querier, all []*judged) error {
+	var owners []uuid.UUID
+	for _, j := range all {
+		if owner := j.Tenant.UUID(); !slices.Contains(owners, owner) {
+			owners = append(owners, owner)
+		}
+	}
+	rows, err := q.Query(ctx, selectWindows, owners)
+	if err != nil {
+		return err
+	}
+	now, of := time.Now(), map[tenant.ID][]window{}
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+		var owner uuid.UUID
+		var w window
+		var spec []byte
+		if err := row.Scan(&owner, &w.monitors, &w.tags, &spec); err != nil {
+			return struct{}{}, err
+		}
+		var when calendar.Window
+		if err := json.Unmarshal(spec, &when); err != nil {
+			return struct{}{}, err
+		}
+		w.when = when.Occurrences(now.Add(-windowsBack), now.Add(windowsAhead))
+		of[tenant.ID(owner)] = append(of[tenant.ID(owner)], w)
+		return struct{}{}, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, j := range all {
+		for _, w := range of[j.Tenant] {
+			if !w.covers(j) {
+				continue
+			}
+			for _, i := range w.when {
+				if len(j.rules.Maintenance) < windowsMost {
+					j.rules.Maintenance = append(j.rules.Maintenance, verdict.Window{From: i.From, To: i.To})
+				}
+			}
+		}
+	}
+	return nil
+}

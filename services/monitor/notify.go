@@ -1,0 +1,127 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/mail"
+	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
+)
+
+const (
+	alertEvery   = 500 * time.Millisecond
+	sendEvery    = time.Second
+	sendParallel = 8
+)
+
+// notifier sends what alert policies decide on. Any number of replicas may run one.
+type notifier struct {
+	store   *monitorpg.Store
+	sender  *mail.Sender // nil: no relay is configured
+	trouble func(doing string, err error)
+
+	sent  *prometheus.CounterVec
+	delay prometheus.Histogram
+}
+
+var errNoRelay = errors.New("no mail relay is configured (BEACONPOST_SMTP_HOST)")
+
+func newNotifier(cfg mail.Config, store *monitorpg.Store, reg prometheus.Registerer, trouble func(string, error)) (*notifier, error) {
+	f := promauto.With(reg)
+	n := &notifier{
+		store: store, trouble: trouble,
+		sent: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "beaconpost_notifications_total", Help: "Messages of alert policies by channel's kind and result: sent, pending (to be tried again) or failed.",
+		}, []string{"channel", "result"}),
+		delay: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "beaconpost_notification_delay_seconds", Help: "Time from when a message was due to when it was sent, gathering and retries included.",
+			Buckets: []float64{.1, .5, 1, 5, 15, 30, 45, 60, 120, 300, 900, 3600, 14400},
+		}),
+	}
+	for _, result := range []string{"sent", "pending", "failed"} {
+		n.sent.WithLabelValues(alert.Email, result)
+	}
+	if !cfg.Enabled() {
+		return n, nil
+	}
+	sender, err := mail.New(cfg)
+	n.sender = sender
+	return n, err
+}
+
+// run starts the two loops in a group.
+func (n *notifier) run(group *lifecycle.Group) {
+	group.Every(alertEvery, func(ctx context.Context) {
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = n.store.Alert(ctx); err != nil && ctx.Err() == nil {
+				n.trouble("ask alert policies", err)
+			}
+		}
+	})
+	group.Every(sendEvery, n.send)
+}
+
+// send sends what is due. What was claimed is recorded even if the service is being stopped.
+func (n *notifier) send(ctx context.Context) {
+	out, err := n.store.Claim(ctx)
+	if err != nil && ctx.Err() == nil {
+		n.trouble("claim messages", err)
+	}
+	var wg sync.WaitGroup
+	room := make(chan struct{}, sendParallel)
+	for _, o := range out {
+		room <- struct{}{}
+		wg.Go(func() {
+			n.sendOne(context.WithoutCancel(ctx), o)
+			<-room
+		})
+	}
+	wg.Wait()
+}
+
+func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
+	err := n.deliver(ctx, o)
+	var again []string
+	if err != nil && !o.Gone && n.sender != nil && mail.Temporary(err) {
+		again = mail.Remaining(o.Channel.Email.To, err)
+	}
+	status, settling := n.store.Settle(ctx, o, err, again)
+	if settling != nil {
+		n.trouble("record messages", settling)
+		return
+	}
+	n.sent.WithLabelValues(alert.Email, status).Inc()
+	if err == nil {
+		n.delay.Observe(time.Since(o.Batch[0].DueAt).Seconds())
+	} else {
+		n.trouble("send messages", err)
+	}
+}
+
+func (n *notifier) deliver(ctx context.Context, o monitorpg.Outgoing) error {
+	switch {
+	case o.Gone:
+		return errors.New("the channel was deleted")
+	case n.sender == nil:
+		return errNoRelay
+	}
+	return n.sender.Send(ctx, o.Channel.Email.To, alert.Compose(o.Batch[0].Kind, o.Reports, time.Now()), o.ID.String())
+}
+
+// Test sends a message that says only that it comes.
+func (n *notifier) test(ctx context.Context, c alert.Channel) error {
+	if n.sender == nil {
+		return errNoRelay
+	}
+	return n.sender.Send(ctx, c.Email.To, alert.Message{
+		Subject: "Test of the channel " + c.Name, Text: "This is a test of the alert channel " + c.Name + ". Nothing is wrong.\n",
+	}, c.ID.String()+"."+time.Now().UTC().Format(time.RFC3339Nano))
+}
