@@ -67,6 +67,10 @@ bench-soak: deps bin/bench ## Five minutes at 80 % of the maximum: memory and go
 bench-fairness: deps bin/bench ## What endpoints that hang, and a tenant with a million queued events, mean for others (five minutes)
 	@bin/bench fairness
 
+.PHONY: bench-monitors
+bench-monitors: deps bin/bench ## 1,000, 10,000 and 100,000 monitors: is every check made, and when (fifteen minutes)
+	@bin/bench monitors
+
 .PHONY: bench-go
 bench-go: deps-test ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)

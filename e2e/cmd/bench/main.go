@@ -5,6 +5,7 @@
 //	bench scale      many tenants, endpoints, past events and replicas; about fifteen minutes and 20 GB of disk
 //	bench soak       five minutes at 80 % of the maximum: does memory grow?
 //	bench fairness   endpoints that hang and a tenant with a million queued events: what others notice; about five minutes
+//	bench monitors   1,000, 10,000 and 100,000 monitors: is every check made, and when; about fifteen minutes
 //	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
 //
 // It runs in the repository's root, which it builds the system from.
@@ -53,8 +54,14 @@ func run(args []string) error {
 			return err
 		}
 		return bench.RunFairness(ctx, cfg, os.Stdout, os.Stderr)
+	case "monitors":
+		cfg, err := bench.MonitorsOf(root, args)
+		if err != nil {
+			return err
+		}
+		return bench.RunMonitors(ctx, cfg, os.Stdout, os.Stderr)
 	case "explore":
 		return bench.Explore(ctx, root, args)
 	}
-	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness or explore", what)
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness, monitors or explore", what)
 }

@@ -47,7 +47,8 @@ type Stack struct {
 	Deliveries []*Process
 	Monitor    *Process // nil unless started
 
-	APIURL string // of ingest
+	APIURL     string // of ingest
+	MonitorURL string // of the monitor that was started last
 	Tenant string // a first tenant
 	APIKey string // its key, which may do everything in the tenant
 
@@ -104,7 +105,7 @@ func (s *Stack) configure(ctx context.Context) error {
 		"BEACONPOST_SECRETS_KEYS="+keys,
 		"BEACONPOST_AUTH_JWKS="+auth.PublicPath(s.keyFile),
 		"BEACONPOST_AUTH_ISSUER="+issuer, "BEACONPOST_AUTH_AUDIENCE=beaconpost",
-		"BEACONPOST_NETWORK_ALLOW_LOOPBACK=true",
+		"BEACONPOST_NETWORK_ALLOW_LOOPBACK=true", "BEACONPOST_MONITOR_NETWORK_ALLOW_LOOPBACK=true",
 		"BEACONPOST_LOG_LEVEL=warn",
 	), s.cfg.Environ...)
 	return nil
@@ -166,8 +167,13 @@ func (s *Stack) ReplaceDelivery(ctx context.Context, n int) (err error) {
 }
 
 // StartMonitor starts monitor.
-func (s *Stack) StartMonitor(ctx context.Context) (err error) {
-	s.Monitor, err = s.serviceAnywhere(ctx, "monitor")
+func (s *Stack) StartMonitor(ctx context.Context) error {
+	port, err := FreePort(ctx)
+	if err != nil {
+		return err
+	}
+	s.Monitor, err = s.service(ctx, "monitor", fmt.Sprintf("127.0.0.1:%d", port))
+	s.MonitorURL = fmt.Sprintf("http://127.0.0.1:%d", port)
 	return err
 }
 

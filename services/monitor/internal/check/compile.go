@@ -15,10 +15,11 @@ import (
 
 // What is compiled here runs on bodies that a stranger sends, in a process that makes other checks too: each has a limit on what one may cost.
 const (
-	maxPattern     = 1000 // bytes
-	maxPatternSize = 1000 // instructions; x{1000} is a thousand of them
-	maxPath        = 256  // bytes
-	maxStatuses    = 599
+	MaxPatternSize = 1000 // instructions of a regular expression; x{1000} is a thousand of them
+
+	maxPattern  = 1000 // bytes
+	maxPath     = 256  // bytes
+	maxStatuses = 599
 )
 
 // Pattern is a regular expression (RE2) of a monitor.
@@ -40,7 +41,7 @@ func CompilePattern(text string) (*Pattern, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(program.Inst) > maxPatternSize {
+	if len(program.Inst) > MaxPatternSize {
 		return nil, errors.New("repeats too much")
 	}
 	compiled, err := regexp.Compile(text)

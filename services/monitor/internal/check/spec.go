@@ -2,94 +2,94 @@ package check
 
 // Spec says what a monitor looks at and what is expected of it. Which fields a kind takes, Check says.
 type Spec struct {
-	Kind Kind `json:"kind"`
+	Kind Kind `json:"kind" enum:"http,tcp,dns,tls,icmp,grpc,websocket,heartbeat" doc:"By which protocol it looks, or heartbeat, which is called instead. It cannot be changed."`
 
 	// Where.
-	URL      string `json:"url,omitempty"`       // http: http or https; websocket: ws or wss
-	Host     string `json:"host,omitempty"`      // tcp, tls, icmp, grpc: a name or an address; dns: the name to ask for
-	Port     int    `json:"port,omitempty"`      // tcp, tls, grpc; dns: of the server, 53 or 853 unless given
-	IPFamily string `json:"ip_family,omitempty"` // "4" or "6"; "": whichever answers
+	URL      string `json:"url,omitempty" doc:"http: an http or https URL. websocket: ws or wss."`                      // http: http or https; websocket: ws or wss
+	Host     string `json:"host,omitempty" doc:"tcp, tls, icmp, grpc: a name or an address. dns: the name to ask for."` // tcp, tls, icmp, grpc: a name or an address; dns: the name to ask for
+	Port     int    `json:"port,omitempty" doc:"tcp, tls, grpc. dns: of the resolver, 53 (853 for tls) unless given."`  // tcp, tls, grpc; dns: of the server, 53 or 853 unless given
+	IPFamily string `json:"ip_family,omitempty" enum:"4,6" doc:"Absent: whichever answers."`                            // "4" or "6"; "": whichever answers
 
 	// HTTP: the request. WebSocket takes headers and auth too.
-	Method       string            `json:"method,omitempty"`  // GET unless given
-	Headers      map[string]string `json:"headers,omitempty"` // Host replaces the URL's
-	Body         string            `json:"body,omitempty"`
-	Auth         *Auth             `json:"auth,omitempty"`
-	MaxRedirects *int              `json:"max_redirects,omitempty"`  // followed; 10 unless given, 0: a redirect is the answer
-	MaxBodyBytes int               `json:"max_body_bytes,omitempty"` // read and looked at; 1 MiB unless given
-	HTTPVersion  string            `json:"http_version,omitempty"`   // "1.1" or "2"; "": what the target chooses
+	Method       string            `json:"method,omitempty" doc:"http: GET unless given."`                                                                                                                                        // GET unless given
+	Headers      map[string]string `json:"headers,omitempty" doc:"http, websocket. Host replaces the URL's. Values whose names say that they are secret are shown as ***, which stands for what is stored when it is sent back."` // Host replaces the URL's
+	Body         string            `json:"body,omitempty" doc:"http: of the request."`
+	Auth         *Auth             `json:"auth,omitempty" doc:"http, websocket: basic (username and password) or bearer. Shown as ***, which stands for what is stored when it is sent back."`
+	MaxRedirects *int              `json:"max_redirects,omitempty" doc:"http: how many are followed, 10 unless given. 0: a redirect is the answer."` // followed; 10 unless given, 0: a redirect is the answer
+	MaxBodyBytes int               `json:"max_body_bytes,omitempty" doc:"http: how much of the answer is read and looked at, 1 MiB unless given."`   // read and looked at; 1 MiB unless given
+	HTTPVersion  string            `json:"http_version,omitempty" enum:"1.1,2" doc:"http. Absent: what the target chooses."`                         // "1.1" or "2"; "": what the target chooses
 
-	// TLS, for every kind that has it.
-	TLS *TLSOptions `json:"tls,omitempty"`
+	// TLS, for every kind that has it. For tcp, its presence means TLS from the start.
+	TLS *TLSOptions `json:"tls,omitempty" doc:"For every kind that speaks TLS."`
 
 	// TCP and WebSocket: what is said. Expect is a regular expression (RE2) that what comes has to match.
-	Send     string `json:"send,omitempty"`
-	Expect   string `json:"expect,omitempty"`
-	StartTLS string `json:"starttls,omitempty"` // tcp and tls: smtp, imap, pop3 or ftp
+	Send     string `json:"send,omitempty" doc:"tcp, websocket: what is said."`
+	Expect   string `json:"expect,omitempty" doc:"tcp, websocket: a regular expression (RE2) that what comes has to match."`
+	StartTLS string `json:"starttls,omitempty" enum:"smtp,imap,pop3,ftp" doc:"tcp, tls: the protocol in which TLS is asked for."` // tcp and tls: smtp, imap, pop3 or ftp
 
 	// DNS.
-	RecordType string `json:"record_type,omitempty"` // A unless given
-	Resolver   string `json:"resolver,omitempty"`    // the server to ask; the prober's own unless given
-	Transport  string `json:"transport,omitempty"`   // udp, tcp or tls; udp unless given
-	RCode      string `json:"rcode,omitempty"`       // NOERROR unless given
+	RecordType string `json:"record_type,omitempty" doc:"dns: A unless given."`                                         // A unless given
+	Resolver   string `json:"resolver,omitempty" doc:"dns: the server to ask, without port. Absent: the prober's own."` // the server to ask; the prober's own unless given
+	Transport  string `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"dns: udp unless given."`                      // udp, tcp or tls; udp unless given
+	RCode      string `json:"rcode,omitempty" doc:"dns: NOERROR unless given."`                                         // NOERROR, with at least one record, unless given
 	// Answers are expected among the records, in their presentation form.
-	Answers []string `json:"answers,omitempty"`
+	Answers []string `json:"answers,omitempty" doc:"dns: expected among the records, in their presentation form."`
 
 	// gRPC: the service whose health is asked for; "": the server's.
-	Service   string `json:"service,omitempty"`
-	Plaintext bool   `json:"plaintext,omitempty"` // grpc without TLS
+	Service   string `json:"service,omitempty" doc:"grpc: whose health is asked for. Absent: the server's."`
+	Plaintext bool   `json:"plaintext,omitempty" doc:"grpc: without TLS."` // grpc without TLS
 
 	// ICMP.
-	Packets int `json:"packets,omitempty"`  // sent; 3 unless given
-	MaxLoss int `json:"max_loss,omitempty"` // percent
+	Packets int `json:"packets,omitempty" doc:"icmp: how many are sent, 3 unless given."` // sent; 3 unless given
+	MaxLoss int `json:"max_loss,omitempty" doc:"icmp: how many may be lost, in percent."` // percent
 
 	// What is expected.
-	StatusCodes     []string     `json:"status_codes,omitempty"` // "200", "200-299", "2xx"; 2xx unless given
-	ExpectHeaders   []Match      `json:"expect_headers,omitempty"`
-	ExpectBody      []Match      `json:"expect_body,omitempty"`
-	ExpectJSON      []JSONMatch  `json:"expect_json,omitempty"`
-	Assert          string       `json:"assert,omitempty"`           // CEL over status, headers, body, json, duration_ms, certificate_days, …
-	CertificateDays int          `json:"certificate_days,omitempty"` // a certificate that ends sooner is degraded; 0: not looked at
-	Invert          bool         `json:"invert,omitempty"`           // it is up when it cannot be reached or is not as expected
-	Period          *Expectation `json:"expected,omitempty"`         // heartbeat
+	StatusCodes     []string     `json:"status_codes,omitempty" doc:"http: expected statuses such as 200, 200-299 or 2xx; 2xx unless given."` // "200", "200-299", "2xx"; 2xx unless given
+	ExpectHeaders   []Match      `json:"expect_headers,omitempty" doc:"http."`
+	ExpectBody      []Match      `json:"expect_body,omitempty" doc:"http."`
+	ExpectJSON      []JSONMatch  `json:"expect_json,omitempty" doc:"http: conditions on the body as JSON."`
+	Assert          string       `json:"assert,omitempty" doc:"A CEL expression over status, headers, body, json, duration_ms, certificate_days and more that has to be true."` // CEL over status, headers, body, json, duration_ms, certificate_days, …
+	CertificateDays int          `json:"certificate_days,omitempty" doc:"A certificate that ends within so many days makes it degraded. Absent: not looked at."`                // a certificate that ends sooner is degraded; 0: not looked at
+	Invert          bool         `json:"invert,omitempty" doc:"It is up when it cannot be reached, or is not as expected."`                                                     // it is up when it cannot be reached or is not as expected
+	Period          *Expectation `json:"expected,omitempty" doc:"heartbeat: when its calls are expected."`                                                                      // heartbeat
 }
 
 // Auth is how an HTTP check authenticates: one of basic and bearer.
 type Auth struct {
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
-	Bearer   string `json:"bearer,omitempty"`
+	Bearer   string `json:"bearer,omitempty" doc:"A bearer token."`
 }
 
 // TLSOptions are for a target's certificate.
 type TLSOptions struct {
-	ServerName         string `json:"server_name,omitempty"`
-	InsecureSkipVerify bool   `json:"insecure_skip_verify,omitempty"` // the chain is still kept and its end looked at
-	CA                 string `json:"ca,omitempty"`                   // PEM; instead of the system's
-	ClientCertificate  string `json:"client_certificate,omitempty"`   // PEM
-	ClientKey          string `json:"client_key,omitempty"`           // PEM
+	ServerName         string `json:"server_name,omitempty" doc:"That the certificate has to be for, and that is asked for; the target's unless given."`
+	InsecureSkipVerify bool   `json:"insecure_skip_verify,omitempty" doc:"Any certificate is accepted. Its end is still looked at."`       // the chain is still kept and its end looked at
+	CA                 string `json:"ca,omitempty" doc:"PEM: authorities instead of the system's."`                                        // PEM; instead of the system's
+	ClientCertificate  string `json:"client_certificate,omitempty" doc:"PEM."`                                                             // PEM
+	ClientKey          string `json:"client_key,omitempty" doc:"PEM. Shown as ***, which stands for what is stored when it is sent back."` // PEM
 }
 
 // Match is a condition on a text. Exactly one of Equals, Contains and Matches is set.
 type Match struct {
-	Name     string `json:"name,omitempty"` // of the header; for a body it is empty
-	Equals   string `json:"equals,omitempty"`
+	Name     string `json:"name,omitempty" doc:"Of the header; absent for a body."` // of the header; for a body it is empty
+	Equals   string `json:"equals,omitempty" doc:"The whole text."`
 	Contains string `json:"contains,omitempty"`
-	Matches  string `json:"matches,omitempty"` // regular expression (RE2)
-	Not      bool   `json:"not,omitempty"`
+	Matches  string `json:"matches,omitempty" doc:"A regular expression (RE2)."` // regular expression (RE2)
+	Not      bool   `json:"not,omitempty" doc:"The condition must not hold."`
 }
 
 // JSONMatch is a condition on a value in a JSON body.
 type JSONMatch struct {
-	Path   string `json:"path"`             // JSONPath (RFC 9535)
-	Equals any    `json:"equals,omitempty"` // absent: the value has to exist
-	Not    bool   `json:"not,omitempty"`
+	Path   string `json:"path" doc:"JSONPath (RFC 9535)."`                                // JSONPath (RFC 9535)
+	Equals any    `json:"equals,omitempty" doc:"The value. Absent: there has to be one."` // absent: the value has to exist
+	Not    bool   `json:"not,omitempty" doc:"The condition must not hold."`
 }
 
 // Expectation says when a heartbeat's calls are expected: every so often, or by a cron expression. Durations are Go strings.
 type Expectation struct {
-	Every    string `json:"every,omitempty"`     // "1h"
-	Cron     string `json:"cron,omitempty"`      // five fields
-	TimeZone string `json:"time_zone,omitempty"` // IANA name, for cron; UTC unless given
-	Grace    string `json:"grace,omitempty"`     // "5m" unless given
+	Every    string `json:"every,omitempty" doc:"The longest time between two calls, such as 1h. Excludes cron."`                         // "1h"
+	Cron     string `json:"cron,omitempty" doc:"Five fields. Excludes every."`                                                            // five fields
+	TimeZone string `json:"time_zone,omitempty" doc:"IANA name, for cron; UTC unless given."`                                             // IANA name, for cron; UTC unless given
+	Grace    string `json:"grace,omitempty" doc:"How late a call may be, and how long a job that has started may take; 5m unless given."` // "5m" unless given
 }

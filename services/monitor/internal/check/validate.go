@@ -3,6 +3,7 @@ package check
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -137,7 +138,7 @@ func (s *Spec) checkFamily(p *problems, field, host string) {
 }
 
 func (s *Spec) checkRequest(p *problems) {
-	p.require(s.Method == "" || isToken(s.Method) && len(s.Method) <= 20 && s.Method == strings.ToUpper(s.Method) && s.Method != "CONNECT",
+	p.require(s.Method == "" || isToken(s.Method) && len(s.Method) <= 20 && s.Method == strings.ToUpper(s.Method) && s.Method != http.MethodConnect,
 		"method", "must be a method such as GET, in capitals, and not CONNECT")
 	p.require(len(s.Headers) <= maxHeaders, "headers", "must be at most %d", maxHeaders)
 	for name, value := range s.Headers {
