@@ -213,10 +213,10 @@ func (e *Engine) settle(f *Finding) {
 
 // record commits findings, for as long as it takes.
 func (e *Engine) record(ctx context.Context, findings []*Finding) {
-	var due []Due
+	var what Consequences
 	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
 		var err error
-		if due, err = e.Store.Record(ctx, findings); err == nil {
+		if what, err = e.Store.Record(ctx, findings); err == nil {
 			break
 		}
 		e.Observer.Trouble("record checks", err)
@@ -235,8 +235,8 @@ func (e *Engine) record(ctx context.Context, findings []*Finding) {
 		case <-time.After(pause):
 		}
 	}
-	e.Observer.Recorded(len(findings))
-	for _, d := range due {
+	e.Observer.Recorded(len(findings), what)
+	for _, d := range what.Confirm {
 		e.Broker.Confirm(d)
 	}
 }

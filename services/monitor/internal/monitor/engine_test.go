@@ -50,19 +50,19 @@ func (w *world) Load(_ context.Context, keys []Key) (map[Key]*Monitor, error) {
 	return found, nil
 }
 
-func (w *world) Record(_ context.Context, findings []*Finding) ([]Due, error) {
+func (w *world) Record(_ context.Context, findings []*Finding) (Consequences, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.away {
-		return nil, errAway
+		return Consequences{}, errAway
 	}
 	for _, f := range findings {
 		if f.Detail == "poison" {
-			return nil, errors.New("cannot be stored")
+			return Consequences{}, errors.New("cannot be stored")
 		}
 	}
 	w.recorded = append(w.recorded, findings...)
-	return w.confirm, nil
+	return Consequences{Confirm: w.confirm}, nil
 }
 
 func (w *world) Temporary(err error) bool { return errors.Is(err, errAway) }
@@ -98,8 +98,8 @@ func (w *world) Skipped(_ Due, why string) {
 	defer w.mu.Unlock()
 	w.skipped = append(w.skipped, why)
 }
-func (w *world) Recorded(int)          {}
-func (w *world) Trouble(string, error) {}
+func (w *world) Recorded(int, Consequences) {}
+func (w *world) Trouble(string, error)      {}
 
 func (w *world) set(change func()) {
 	w.mu.Lock()

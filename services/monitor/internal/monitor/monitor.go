@@ -89,11 +89,20 @@ func (f *Finding) ID() uuid.UUID {
 type Store interface {
 	// Load gives those monitors that are to be checked: neither paused nor deleted.
 	Load(ctx context.Context, keys []Key) (map[Key]*Monitor, error)
-	// Record commits findings and all that follows from them together, and gives the confirmations that are wanted. What was recorded before changes nothing.
-	Record(ctx context.Context, findings []*Finding) ([]Due, error)
+	// Record commits findings and all that follows from them together, and says what of it goes on elsewhere. What was recorded before changes nothing.
+	Record(ctx context.Context, findings []*Finding) (Consequences, error)
 	// Temporary says whether repeating may help.
 	Temporary(err error) bool
 }
+
+// Consequences are what follows from what was recorded, beside what is stored.
+type Consequences struct {
+	Confirm []Due        // checks that are wanted now
+	Moved   []Transition // statuses that changed
+}
+
+// Transition is a change of a monitor's status.
+type Transition struct{ From, To string }
 
 // Prober makes checks. Every check ends within its timeout.
 type Prober interface {
@@ -115,6 +124,6 @@ type Broker interface {
 type Observer interface {
 	Checked(f *Finding)
 	Skipped(d Due, why string) // late, or there was no room
-	Recorded(findings int)
+	Recorded(findings int, what Consequences)
 	Trouble(doing string, err error)
 }

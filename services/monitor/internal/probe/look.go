@@ -58,7 +58,7 @@ func (l *look) judge(err error) check.Result {
 		l.degrade(&result)
 	}
 	if result.Outcome == check.NotChecked {
-		l.p.cfg.Log.Warn("check was not made", "monitor", l.job.Monitor, "error", err)
+		l.p.cfg.Trouble("make a check", fmt.Errorf("monitor %s: %w", l.job.Monitor, err))
 	}
 	if l.job.Spec.Invert {
 		invert(&result)

@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -37,7 +36,8 @@ type Config struct {
 	Nameserver string         // host:port asked by DNS checks that name none; "": the first of /etc/resolv.conf. The policy does not apply to it
 	RootCAs    *x509.CertPool // nil: the system's
 	Plans      int            // monitors whose patterns, expressions and certificates stay compiled; 10,000 unless given
-	Log        *slog.Logger   // for our own faults; nil: none
+	// Trouble is told of our own faults; nil: nobody is.
+	Trouble func(doing string, err error)
 }
 
 // Prober makes checks. It is safe for concurrent use by any number of goroutines, and keeps no connection between two checks.
@@ -54,8 +54,8 @@ func New(cfg Config) *Prober {
 	if cfg.Plans == 0 {
 		cfg.Plans = defaultPlans
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	if cfg.Trouble == nil {
+		cfg.Trouble = func(string, error) {}
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "Beaconpost"
@@ -86,7 +86,7 @@ func (p *Prober) Check(ctx context.Context, job *check.Job) check.Result {
 func (l *look) run(ctx context.Context) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
-			l.p.cfg.Log.ErrorContext(ctx, "check panicked", "monitor", l.job.Monitor, "panic", what, "stack", string(debug.Stack()))
+			l.p.cfg.Trouble("make a check", fmt.Errorf("monitor %s: panic: %v\n%s", l.job.Monitor, what, debug.Stack()))
 			err = ownFault{"The prober failed.", fmt.Errorf("panic: %v", what)}
 		}
 	}()

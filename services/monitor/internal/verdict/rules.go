@@ -126,8 +126,11 @@ func (r Rules) Edited(s State, now time.Time) (State, Effects) {
 	return p.done()
 }
 
-// Deleted says what follows from the end of the monitor: its status ends and an open incident is resolved.
+// Deleted says what follows from the end of the monitor: its status ends and an open incident is resolved. The state's Status is "" then.
 func (r Rules) Deleted(s State, now time.Time) (State, Effects) {
+	if s.Status == "" {
+		return s, Effects{}
+	}
 	p := r.step(s, now, now)
 	p.resolve(p.now)
 	p.move("", p.now)

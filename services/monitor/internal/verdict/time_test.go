@@ -153,6 +153,7 @@ func TestEdits(t *testing.T) {
 	require.Equal(t, []verdict.Change{{From: down, To: "", At: at(40)}}, e.Changes)
 	require.Equal(t, []verdict.Incident{{ID: incident, Resolved: true, At: at(40)}}, e.Incidents)
 	require.Equal(t, "incident.resolved", e.Events[0].Type)
+	require.Empty(t, m.did(m.Deleted(m.s, at(41))), "once")
 }
 
 func TestFlapping(t *testing.T) {

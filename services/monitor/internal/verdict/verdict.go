@@ -4,16 +4,19 @@
 //
 // The verdict is what the checks say:
 //
-//	            good                          not up in most regions
-//	unknown ───────────▶ up ────────────────────────────────────────────▶ degraded
-//	 ▲  │  │             │ ▲ ◀──────────── up in half of them ───────────  │ ▲
-//	 │  │  │             │ │                                               │ │
-//	 │  │  └─ not up in ─│─│───────────────────────────────────────────────│─┘ not down in half of them,
-//	 │  │     most       │ └── up in half of them, ───────────┐            │   and Hold
-//	 │  │                ▼     and Hold                       │            ▼
-//	 │  └─ down in most ──────────────▶ down ─────────────────┴────────────┘
-//	 │                                   │
+//	           good                       not up in most
+//	unknown ───────────▶ up ───────────────────────────────▶ degraded
+//	 ▲ │ │               │ ▲ ◀───────── up in half ────────── ▲ │ ▲
+//	 │ │ └── not up in ──│─│──────────────────────────────────┘ │ │
+//	 │ │     most        │ │                                    │ │
+//	 │ │    down in most ▼ │ up in half, and Hold               │ │
+//	 │ └───────────────▶ down ◀────────── down in most ─────────┘ │
+//	 │                     └───── not down in half, and Hold ─────┘
+//	 │
 //	 └── fewer than half of the regions report, from any state
+//
+// Most is a strict majority of the regions that report. Hold is for monitors that flap: an incident adds one to a score that halves in an hour; from 3
+// on, until it is below 1, a recovery takes Hold without a failure of a region that had recovered.
 //
 // The status is what is shown: the verdict, or maintenance while a window is open, or paused. Checks go on and the verdict moves during maintenance,
 // but no incident opens:

@@ -323,3 +323,17 @@ func TestAStateWithoutABeginning(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, s, back)
 }
+
+// A slot of three regions, read and stored once.
+func BenchmarkReport(b *testing.B) {
+	s := verdict.Begin(noon)
+	for slot := 0; b.Loop(); slot++ {
+		for _, region := range three.Regions {
+			s, _ = three.Report(s, report(region, slot, "uuuuuuud"[slot%8], 0), at(float64(slot)))
+		}
+		text, err := json.Marshal(s)
+		require.NoError(b, err)
+		s = verdict.State{}
+		require.NoError(b, json.Unmarshal(text, &s))
+	}
+}

@@ -1,0 +1,191 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/beaconpost/beaconpost/pkg/auth"
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
+)
+
+// MonitorView is a monitor with where it stands.
+type MonitorView struct {
+	ID uuid.UUID `json:"id"`
+	MonitorSettings
+	Status           string     `json:"status" enum:"up,degraded,down,maintenance,paused,unknown" doc:"unknown: not checked yet, or too few regions report."`
+	Since            time.Time  `json:"since" doc:"Of the status: the first check that showed it."`
+	IncidentID       *uuid.UUID `json:"incident_id,omitempty" doc:"The open incident that its checks opened."`
+	LastReportedAt   *time.Time `json:"last_reported_at,omitempty" doc:"When a check said something of it last."`
+	HeartbeatURLPath string     `json:"heartbeat_url_path,omitempty" doc:"heartbeat: what jobs call, behind this API's origin. Whoever knows it can report."`
+	Version          int64      `json:"version" doc:"Grows with every change of the settings."`
+	CreatedAt        time.Time  `json:"created_at"`
+	UpdatedAt        time.Time  `json:"updated_at"`
+}
+
+func viewMonitor(w ledger.Watched) MonitorView {
+	v := MonitorView{
+		ID: w.ID, MonitorSettings: settingsOf(&w.Monitor), Status: w.Status.Status, Since: w.Since.UTC(), IncidentID: w.Incident, LastReportedAt: optional(w.ReportedAt),
+		Version: w.Version, CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
+	}
+	if v.Tags == nil {
+		v.Tags = []string{}
+	}
+	if w.Token != "" {
+		v.HeartbeatURLPath = heartbeatPath + w.Token
+	}
+	return v
+}
+
+type (
+	monitorOutput      struct{ Body MonitorView }
+	createMonitorInput struct{ Body MonitorSettings }
+	putMonitorInput    struct {
+		IDPath
+		Body MonitorSettings
+	}
+	patchMonitorInput struct {
+		IDPath
+		Body mergePatch
+	}
+	listMonitorsInput struct {
+		httpapi.Page
+		Name      string `query:"name" doc:"Exactly this one."`
+		Kind      string `query:"kind" enum:"http,tcp,dns,tls,icmp,grpc,websocket,heartbeat"`
+		Status    string `query:"status" enum:"up,degraded,down,maintenance,paused,unknown"`
+		Tag       string `query:"tag"`
+		ProjectID string `query:"project_id" format:"uuid"`
+	}
+	listMonitorsOutput struct {
+		Body httpapi.List[MonitorView]
+	}
+)
+
+func (h *Handlers) registerMonitors(api *httpapi.API) {
+	route := routes("monitors")
+	httpapi.Register(api, route(post, "/v1/monitors", "create-monitor", "Create a monitor", auth.ScopeMonitorsWrite, http.StatusCreated,
+		"It is checked within its interval. Which fields a kind takes, their descriptions say; others are refused."), h.createMonitor)
+	httpapi.Register(api, route(get, "/v1/monitors", "list-monitors", "List monitors, newest first", auth.ScopeMonitorsRead, 0, ""), h.listMonitors)
+	httpapi.Register(api, route(get, "/v1/monitors/{id}", "get-monitor", "Read a monitor", auth.ScopeMonitorsRead, 0, ""), h.getMonitor)
+	httpapi.Register(api, route(put, "/v1/monitors/{id}", "replace-monitor", "Replace a monitor's settings", auth.ScopeMonitorsWrite, 0,
+		"What is absent gets its default. What is known of the monitor, an open incident too, stays."), h.replaceMonitor)
+	httpapi.Register(api, route(patch, "/v1/monitors/{id}", "update-monitor", "Change a monitor's settings", auth.ScopeMonitorsWrite, 0, ""), h.updateMonitor)
+	httpapi.Register(api, route(remove, "/v1/monitors/{id}", "delete-monitor", "Delete a monitor", auth.ScopeMonitorsWrite, http.StatusNoContent,
+		"An open incident of it is resolved. What was found of it can still be read."), h.deleteMonitor)
+	httpapi.Register(api, route(post, "/v1/monitors/{id}/pause", "pause-monitor", "Stop checking a monitor", auth.ScopeMonitorsWrite, 0,
+		"An open incident stays open."), h.pause(true))
+	httpapi.Register(api, route(post, "/v1/monitors/{id}/resume", "resume-monitor", "Check a monitor again", auth.ScopeMonitorsWrite, 0, ""), h.pause(false))
+	httpapi.Register(api, route(post, "/v1/monitors/{id}/check", "check-monitor", "Check a monitor now", auth.ScopeMonitorsWrite, 0,
+		"One check, whatever the monitor's state. Nothing is stored, and it counts for nothing."), h.checkNow)
+}
+
+func (h *Handlers) createMonitor(ctx context.Context, in *createMonitorInput) (*monitorOutput, error) {
+	t := httpapi.Tenant(ctx)
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make monitor id: %w", err)
+	}
+	m := &monitor.Monitor{Key: monitor.Key{Tenant: t, ID: id}}
+	in.Body.apply(m)
+	if err := h.checkMonitor(m, in.Body.SLO); err != nil {
+		return nil, err
+	}
+	if m.Spec.Kind == check.Heartbeat {
+		m.Token = newToken()
+	}
+	if err := h.Store.Create(ctx, m); err != nil {
+		return nil, err
+	}
+	return h.getMonitor(ctx, &IDPath{id})
+}
+
+const tokenBytes = 24 // 32 characters
+
+func newToken() string {
+	var raw [tokenBytes]byte
+	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+func (h *Handlers) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMonitorsOutput, error) {
+	cursor, err := in.After()
+	if err != nil {
+		return nil, err
+	}
+	project, err := httpapi.OptionalID("project_id", in.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	list, err := h.Store.List(ctx, httpapi.Tenant(ctx), ledger.Filter{
+		Name: in.Name, Kind: in.Kind, Status: in.Status, Tag: in.Tag, Project: project, Cursor: cursor, Limit: in.Limit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &listMonitorsOutput{httpapi.NewList(in.Page, views(list, viewMonitor), func(v MonitorView) uuid.UUID { return v.ID })}, nil
+}
+
+func (h *Handlers) getMonitor(ctx context.Context, in *IDPath) (*monitorOutput, error) {
+	return answer(h.Store.Monitor(ctx, httpapi.Tenant(ctx), in.ID))
+}
+
+func answer(w ledger.Watched, err error) (*monitorOutput, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &monitorOutput{viewMonitor(w)}, nil
+}
+
+func (h *Handlers) replaceMonitor(ctx context.Context, in *putMonitorInput) (*monitorOutput, error) {
+	return answer(h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error { return h.change(m, &in.Body) }))
+}
+
+func (h *Handlers) updateMonitor(ctx context.Context, in *patchMonitorInput) (*monitorOutput, error) {
+	return answer(h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error {
+		settings, err := patched(m, in.Body)
+		if err != nil {
+			return err
+		}
+		return h.change(m, &settings)
+	}))
+}
+
+func (h *Handlers) change(m *monitor.Monitor, settings *MonitorSettings) error {
+	if err := sameKind(m, settings.Kind); err != nil {
+		return err
+	}
+	settings.apply(m)
+	return h.checkMonitor(m, settings.SLO)
+}
+
+func (h *Handlers) deleteMonitor(ctx context.Context, in *IDPath) (*struct{}, error) {
+	return nil, h.Store.Delete(ctx, httpapi.Tenant(ctx), in.ID)
+}
+
+var errUnchanged = errors.New("it is so already")
+
+// pause makes the handler that pauses a monitor, or ends that. Doing it again changes nothing.
+func (h *Handlers) pause(paused bool) func(context.Context, *IDPath) (*monitorOutput, error) {
+	return func(ctx context.Context, in *IDPath) (*monitorOutput, error) {
+		w, err := h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error {
+			if m.Paused == paused {
+				return errUnchanged
+			}
+			m.Paused = paused
+			return nil
+		})
+		if errors.Is(err, errUnchanged) {
+			return h.getMonitor(ctx, in)
+		}
+		return answer(w, err)
+	}
+}
