@@ -42,7 +42,8 @@ CREATE TABLE monitor_states (
     status      text NOT NULL DEFAULT 'unknown' CHECK (status IN ('up', 'degraded', 'down', 'maintenance', 'paused', 'unknown')),
     since       timestamptz NOT NULL DEFAULT now(),
     version     bigint NOT NULL DEFAULT 0, -- grows with every change of status
-    state       jsonb NOT NULL DEFAULT '{}',
+    state       jsonb NOT NULL,
+    rules       bigint NOT NULL, -- version of the monitor that the state knows
     incident_id uuid,        -- the open one
     reported_at timestamptz, -- when a region said something last
     look_at     timestamptz, -- when time alone may change something; null: only a result can
@@ -144,10 +145,12 @@ CREATE TABLE notifications (
     policy_id    uuid NOT NULL,
     incident_id  uuid NOT NULL,
     kind         text NOT NULL CHECK (kind IN ('fire', 'escalate', 'remind', 'resolve')),
-    gather_until timestamptz NOT NULL, -- those of a channel and kind that are due together are one message
+    due_at       timestamptz NOT NULL,
+    group_ms     bigint NOT NULL,  -- it waits so long for others of its channel and kind, which become one message with it
+    remaining    text[],           -- recipients that have not got it, after an attempt that reached some; null: all
     status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'sent', 'failed')),
     attempts     integer NOT NULL DEFAULT 0,
-    next_at      timestamptz NOT NULL,
+    next_at      timestamptz NOT NULL, -- not before this; of one that is being sent, until when it is somebody's
     sent_at      timestamptz,
     last_error   text,
     PRIMARY KEY (tenant_id, id)
@@ -199,6 +202,7 @@ CREATE TABLE monitor_rollups (
 CREATE TABLE monitor_rollups_5m PARTITION OF monitor_rollups FOR VALUES IN ('5m') PARTITION BY RANGE (bucket);
 CREATE TABLE monitor_rollups_1h PARTITION OF monitor_rollups FOR VALUES IN ('1h') PARTITION BY RANGE (bucket);
 CREATE TABLE monitor_rollups_1d PARTITION OF monitor_rollups FOR VALUES IN ('1d') WITH (fillfactor = 70);
+CREATE AGGREGATE beaconpost_sum_counts (bigint[]) (sfunc = beaconpost_add_counts, stype = bigint[], initcond = '{}');
 
 -- +goose StatementBegin
 DO $$
@@ -339,6 +343,7 @@ GRANT EXECUTE ON FUNCTION beaconpost_ensure_monitor_partitions(date, date), beac
 SELECT beaconpost_ensure_monitor_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7);
 
 -- +goose Down
+DROP AGGREGATE beaconpost_sum_counts (bigint[]);
 DROP FUNCTION beaconpost_monitor_partitions_ahead();
 DROP FUNCTION beaconpost_drop_monitor_partitions(date, date, date);
 DROP FUNCTION beaconpost_ensure_monitor_partitions(date, date);

@@ -47,6 +47,7 @@ SELECT line FROM (
 const grants = `
 PUBLIC: function beaconpost_add_counts(bigint[],bigint[]): EXECUTE
 PUBLIC: function beaconpost_shard(uuid): EXECUTE
+PUBLIC: function beaconpost_sum_counts(bigint[]): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
 PUBLIC: function beaconpost_touch_parking(): EXECUTE
 PUBLIC: function beaconpost_touch_policy(): EXECUTE

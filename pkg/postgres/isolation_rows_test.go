@@ -56,7 +56,7 @@ func rowsOf(tenant uuid.UUID) []row {
 			"tenant_id": tenant, "id": monitor, "name": monitor.String(), "kind": "http", "spec": "{}", "interval_ms": 30000, "timeout_ms": 10000,
 			"failure_threshold": 3, "recovery_threshold": 2, "confirm": true, "paused": false, "regions": []string{"default"},
 		}},
-		{"monitor_states", map[string]any{"tenant_id": tenant, "monitor_id": monitor}},
+		{"monitor_states", map[string]any{"tenant_id": tenant, "monitor_id": monitor, "state": "{}", "rules": 1}},
 		{"monitor_intervals", map[string]any{"tenant_id": tenant, "monitor_id": monitor, "started_at": time.Now(), "status": "up"}},
 		{"monitor_checks", map[string]any{
 			"tenant_id": tenant, "id": id(), "monitor_id": monitor, "slot": 1, "started_at": time.Now(), "duration_us": 1, "lag_us": 1, "outcome": "up", "region": "default",
@@ -69,7 +69,7 @@ func rowsOf(tenant uuid.UUID) []row {
 		{"alert_policies", map[string]any{"tenant_id": tenant, "id": policy, "name": "policy", "spec": "{}"}},
 		{"alert_progress", map[string]any{"tenant_id": tenant, "incident_id": incident, "policy_id": policy}},
 		{"notifications", map[string]any{
-			"tenant_id": tenant, "id": id(), "channel_id": channel, "policy_id": policy, "incident_id": incident, "kind": "fire", "gather_until": time.Now(), "next_at": time.Now(),
+			"tenant_id": tenant, "id": id(), "channel_id": channel, "policy_id": policy, "incident_id": incident, "kind": "fire", "due_at": time.Now(), "group_ms": 1, "next_at": time.Now(),
 		}},
 	}
 }

@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	api := httpapi.New(httpapi.Config{
 		Service: "monitor", Title: "Beaconpost monitor", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
 	})
-	// routes
+	p.register(api, notify)
 	s := &Service{service.Hosted{Platform: platform}}
 	if s.API, err = api.Handler(); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (p *parts) startSchedules() (err error) {
 
 func (p *parts) startEngine() (err error) {
 	cfg := p.cfg.Monitor
-	p.prober = probe.New(probe.Config{Network: cfg.Network, UserAgent: "Beaconpost/" + p.cfg.Version})
+	p.prober = probe.New(probe.Config{Network: cfg.Network, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
 	p.platform.Push("prober", time.Second, func(context.Context) error { p.prober.Close(); return nil })
 	egress := monitor.NewCanaries(canaries(cfg.Canaries)...)
 	looks := lifecycle.NewGroup(context.Background())

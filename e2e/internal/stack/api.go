@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
@@ -65,9 +66,19 @@ func (s *Stack) Call(ctx context.Context, token, method, path string, body, into
 	return json.Unmarshal(answer, into)
 }
 
+// base is where a path is served, as an Ingress would have it.
+func (s *Stack) base(path string) string {
+	for _, prefix := range []string{"/v1/monitors", "/v1/incidents", "/v1/maintenance-windows", "/v1/alert-", "/v1/heartbeats"} {
+		if strings.HasPrefix(path, prefix) {
+			return s.MonitorURL
+		}
+	}
+	return s.APIURL
+}
+
 // Post sends a request and gives what was answered. key is its Idempotency-Key, "" for none.
 func (s *Stack) Post(ctx context.Context, token, method, path string, body []byte, key string) (status int, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.APIURL+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, s.base(path)+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

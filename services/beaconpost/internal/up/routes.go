@@ -15,7 +15,7 @@ const index = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Beaco
 <h1>Beaconpost</h1><p>Everything is running. The API in three parts:</p>
 <ul><li><a href="/docs/ingest">ingest</a>: events, endpoints, API keys, projects, tenants</li>
 <li><a href="/docs/delivery">delivery</a>: deliveries and attempts</li>
-<li><a href="/docs/monitor">monitor</a>: monitors (not built yet)</li></ul></html>
+<li><a href="/docs/monitor">monitor</a>: monitors, incidents, maintenance, alerts, heartbeats</li></ul></html>
 `
 
 // routes puts the three public APIs behind one address, by path, as an Ingress would.
@@ -34,7 +34,9 @@ func (s *system) routes(ready func(context.Context) error) http.Handler {
 		r.Handle(prefix, delivery)
 		r.Handle(prefix+"/*", delivery)
 	}
-	for _, prefix := range []string{"/v1/monitors", "/docs/monitor", "/openapi/monitor.json"} {
+	for _, prefix := range []string{
+		"/v1/monitors", "/v1/incidents", "/v1/maintenance-windows", "/v1/alert-channels", "/v1/alert-policies", "/v1/heartbeats", "/docs/monitor", "/openapi/monitor.json",
+	} {
 		r.Handle(prefix, monitor)
 		r.Handle(prefix+"/*", monitor)
 	}

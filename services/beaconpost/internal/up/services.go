@@ -105,6 +105,7 @@ func (s *system) serviceEnvironment() ([]string, error) {
 	environ = append(environ, "BEACONPOST_LOG_LEVEL="+s.logLevel)
 	set("BEACONPOST_DATABASE_URL", "the private one, once it runs")
 	set("BEACONPOST_NETWORK_ALLOW_LOOPBACK", "true")
+	set("BEACONPOST_MONITOR_NETWORK_ALLOW_LOOPBACK", "true")
 	if variable(environ, "BEACONPOST_SECRETS_KEYS") == "" {
 		keys, err := secretsKeys(filepath.Join(s.dir, "secrets.keys"))
 		if err != nil {

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,9 +38,6 @@ func viewMonitor(w ledger.Watched) MonitorView {
 	v := MonitorView{
 		ID: w.ID, MonitorSettings: settingsOf(&w.Monitor), Status: w.Status.Status, Since: w.Since.UTC(), IncidentID: w.Incident, LastReportedAt: optional(w.ReportedAt),
 		Version: w.Version, CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
-	}
-	if v.Tags == nil {
-		v.Tags = []string{}
 	}
 	if w.Token != "" {
 		v.HeartbeatURLPath = heartbeatPath + w.Token
@@ -135,10 +134,7 @@ func (h *Handlers) listMonitors(ctx context.Context, in *listMonitorsInput) (*li
 }
 
 func (h *Handlers) getMonitor(ctx context.Context, in *IDPath) (*monitorOutput, error) {
-	return answer(h.Store.Monitor(ctx, httpapi.Tenant(ctx), in.ID))
-}
-
-func answer(w ledger.Watched, err error) (*monitorOutput, error) {
+	w, err := h.Store.Monitor(ctx, httpapi.Tenant(ctx), in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -146,17 +142,27 @@ func answer(w ledger.Watched, err error) (*monitorOutput, error) {
 }
 
 func (h *Handlers) replaceMonitor(ctx context.Context, in *putMonitorInput) (*monitorOutput, error) {
-	return answer(h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error { return h.change(m, &in.Body) }))
+	return h.update(ctx, in.ID, func(m *monitor.Monitor) error { return h.change(m, &in.Body) })
 }
 
 func (h *Handlers) updateMonitor(ctx context.Context, in *patchMonitorInput) (*monitorOutput, error) {
-	return answer(h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error {
+	return h.update(ctx, in.ID, func(m *monitor.Monitor) error {
 		settings, err := patched(m, in.Body)
 		if err != nil {
 			return err
 		}
 		return h.change(m, &settings)
-	}))
+	})
+}
+
+// pause makes the handler that pauses a monitor, or ends that.
+func (h *Handlers) pause(paused bool) func(context.Context, *IDPath) (*monitorOutput, error) {
+	return func(ctx context.Context, in *IDPath) (*monitorOutput, error) {
+		return h.update(ctx, in.ID, func(m *monitor.Monitor) error {
+			m.Paused = paused
+			return nil
+		})
+	}
 }
 
 func (h *Handlers) change(m *monitor.Monitor, settings *MonitorSettings) error {
@@ -167,25 +173,33 @@ func (h *Handlers) change(m *monitor.Monitor, settings *MonitorSettings) error {
 	return h.checkMonitor(m, settings.SLO)
 }
 
-func (h *Handlers) deleteMonitor(ctx context.Context, in *IDPath) (*struct{}, error) {
-	return nil, h.Store.Delete(ctx, httpapi.Tenant(ctx), in.ID)
-}
-
 var errUnchanged = errors.New("it is so already")
 
-// pause makes the handler that pauses a monitor, or ends that. Doing it again changes nothing.
-func (h *Handlers) pause(paused bool) func(context.Context, *IDPath) (*monitorOutput, error) {
-	return func(ctx context.Context, in *IDPath) (*monitorOutput, error) {
-		w, err := h.Store.Update(ctx, httpapi.Tenant(ctx), in.ID, func(m *monitor.Monitor) error {
-			if m.Paused == paused {
-				return errUnchanged
-			}
-			m.Paused = paused
-			return nil
-		})
-		if errors.Is(err, errUnchanged) {
-			return h.getMonitor(ctx, in)
+// update changes a monitor. One that comes out as it was is not stored: a new version would make its schedule and its slots start anew.
+func (h *Handlers) update(ctx context.Context, id uuid.UUID, change func(*monitor.Monitor) error) (*monitorOutput, error) {
+	w, err := h.Store.Update(ctx, httpapi.Tenant(ctx), id, func(m *monitor.Monitor) error {
+		was, err := json.Marshal(m)
+		if err != nil {
+			return err
 		}
-		return answer(w, err)
+		if err := change(m); err != nil {
+			return err
+		}
+		is, err := json.Marshal(m)
+		if err == nil && bytes.Equal(was, is) {
+			return errUnchanged
+		}
+		return err
+	})
+	if errors.Is(err, errUnchanged) {
+		return h.getMonitor(ctx, &IDPath{id})
 	}
+	if err != nil {
+		return nil, err
+	}
+	return &monitorOutput{viewMonitor(w)}, nil
+}
+
+func (h *Handlers) deleteMonitor(ctx context.Context, in *IDPath) (*struct{}, error) {
+	return nil, h.Store.Delete(ctx, httpapi.Tenant(ctx), in.ID)
 }

@@ -22,7 +22,7 @@ type MonitorSettings struct {
 	Confirm           *bool            `json:"confirm,omitempty" doc:"A first failure is checked again at once, from every region; true unless given."`
 	Paused            bool             `json:"paused" required:"false" doc:"It is not checked."`
 	Regions           []string         `json:"regions,omitempty" doc:"From where it is checked, at most 20; [default] unless given."`
-	Tags              []string         `json:"tags,omitempty" doc:"At most 50 of at most 64 characters."`
+	Tags              []string         `json:"tags" required:"false" nullable:"false" doc:"At most 50 of at most 64 characters."`
 	ProjectID         *uuid.UUID       `json:"project_id,omitempty" format:"uuid" doc:"Whose endpoints are told of it, beside those without a project."`
 	SLO               *SLOSettings     `json:"slo,omitempty" doc:"Absent: none."`
 }
@@ -49,6 +49,9 @@ func (s *MonitorSettings) apply(m *monitor.Monitor) {
 	if len(m.Regions) == 0 {
 		m.Regions = []string{defaultRegion}
 	}
+	if m.Tags == nil {
+		m.Tags = []string{}
+	}
 	if s.SLO != nil {
 		m.SLOTarget = s.SLO.Target
 	}
@@ -68,6 +71,9 @@ func settingsOf(m *monitor.Monitor) MonitorSettings {
 		Name: m.Name, Spec: m.Spec.Masked(), Interval: httpapi.Duration(m.Interval), Timeout: httpapi.Duration(m.Timeout), DegradedAfter: httpapi.Duration(m.Degraded),
 		FailureThreshold: m.FailureThreshold, RecoveryThreshold: m.RecoveryThreshold, Confirm: &m.Confirm, Paused: m.Paused,
 		Regions: m.Regions, Tags: m.Tags, ProjectID: m.ProjectID,
+	}
+	if s.Tags == nil {
+		s.Tags = []string{}
 	}
 	if m.SLOTarget != 0 {
 		s.SLO = &SLOSettings{m.SLOTarget}

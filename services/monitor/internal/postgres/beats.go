@@ -29,30 +29,28 @@ VALUES ($1, $2, $3, 0, $4, $5, 0, $6, nullif($7, ''), 'heartbeat', nullif($8, ''
 func (s *Store) Beat(ctx context.Context, token string, b verdict.Beat, note string) error {
 	var due []stream.DeliveryReady
 	err := s.db.AsKeys(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
-		var owner uuid.UUID
-		var key monitor.Key
-		err := q.QueryRow(ctx, findToken, token).Scan(&owner, &key.ID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fault.NotFound("heartbeat_not_found", "There is no heartbeat at this URL.")
-		}
+		key, err := findHeartbeat(ctx, q, token)
 		if err != nil {
 			return err
 		}
-		key.Tenant = tenant.ID(owner)
 		found, err := s.lock(ctx, q, []monitor.Key{key})
 		if err != nil {
 			return fmt.Errorf("lock state: %w", err)
 		}
 		j, now := found[key], time.Now()
 		if j == nil {
-			return fault.NotFound("heartbeat_not_found", "There is no heartbeat at this URL.")
+			return heartbeatNotFound()
 		}
 		j.learn(now)
 		state, effects := j.rules.Beat(j.state, b, now)
 		j.take(state, effects)
 		j.reports = true
 		if b.Kind != verdict.BeatStart {
-			if err := insertCall(ctx, q, key, b, effects.Took, now, note); err != nil {
+			outcome, cause := check.Up, check.Cause("")
+			if b.Kind == verdict.BeatFail || b.Kind == verdict.BeatExit && b.ExitCode != 0 {
+				outcome, cause = check.Down, check.CauseReported
+			}
+			if err := insertCall(ctx, q, key, outcome, cause, effects.Took, note); err != nil {
 				return fmt.Errorf("store call: %w", err)
 			}
 		}
@@ -65,16 +63,37 @@ func (s *Store) Beat(ctx context.Context, token string, b verdict.Beat, note str
 	return err
 }
 
-// insertCall keeps a call that says how a job ended.
-func insertCall(ctx context.Context, q postgres.Querier, key monitor.Key, b verdict.Beat, took time.Duration, now time.Time, note string) error {
+// Log keeps what a job says of itself. It says nothing of how it does.
+func (s *Store) Log(ctx context.Context, token, note string) error {
+	return s.db.AsKeys(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+		key, err := findHeartbeat(ctx, q, token)
+		if err != nil {
+			return err
+		}
+		return insertCall(ctx, q, key, check.NotChecked, "", 0, note)
+	})
+}
+
+func findHeartbeat(ctx context.Context, q postgres.Querier, token string) (key monitor.Key, err error) {
+	var owner uuid.UUID
+	err = q.QueryRow(ctx, findToken, token).Scan(&owner, &key.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return key, heartbeatNotFound()
+	}
+	key.Tenant = tenant.ID(owner)
+	return key, err
+}
+
+func heartbeatNotFound() error {
+	return fault.NotFound("heartbeat_not_found", "There is no heartbeat at this URL.")
+}
+
+// insertCall keeps a call.
+func insertCall(ctx context.Context, q postgres.Querier, key monitor.Key, outcome check.Outcome, cause check.Cause, took time.Duration, note string) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
-	outcome, cause := check.Up, check.Cause("")
-	if b.Kind == verdict.BeatFail || b.Kind == verdict.BeatExit && b.ExitCode != 0 {
-		outcome, cause = check.Down, check.CauseReported
-	}
-	_, err = q.Exec(ctx, insertBeat, key.Tenant.UUID(), id, key.ID, now, took.Microseconds(), string(outcome), string(cause), storable(note, detailMost))
+	_, err = q.Exec(ctx, insertBeat, key.Tenant.UUID(), id, key.ID, time.Now(), took.Microseconds(), string(outcome), string(cause), storable(note, detailMost))
 	return err
 }

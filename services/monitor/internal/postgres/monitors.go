@@ -33,7 +33,7 @@ const (
 INSERT INTO monitors (tenant_id, id, project_id, name, kind, spec, sealed_key_id, sealed, interval_ms, timeout_ms, degraded_ms, failure_threshold, recovery_threshold,
     confirm, paused, regions, tags, slo_target, token)
 VALUES (@tenant, @id, @project, @name, @kind, @spec, @key_id, @sealed, @interval, @timeout, nullif(@degraded, 0), @failure, @recovery,
-    @confirm, @paused, @regions, @tags, nullif(@slo, 0), nullif(@token, ''))
+    @confirm, @paused, @regions, @tags, nullif(@slo::double precision, 0), nullif(@token, ''))
 RETURNING version, created_at, updated_at`
 	// The state knows no version of the rules yet, so that the first look at it, or the first result, learns them. That is at once if the monitor is paused.
 	insertState = `
@@ -201,7 +201,7 @@ const (
 	updateMonitor = `
 UPDATE monitors SET project_id = @project, name = @name, spec = @spec, sealed_key_id = @key_id, sealed = @sealed, interval_ms = @interval, timeout_ms = @timeout,
     degraded_ms = nullif(@degraded, 0), failure_threshold = @failure, recovery_threshold = @recovery, confirm = @confirm, paused = @paused, regions = @regions, tags = @tags,
-    slo_target = nullif(@slo, 0), version = version + 1, updated_at = now()
+    slo_target = nullif(@slo::double precision, 0), version = version + 1, updated_at = now()
 WHERE tenant_id = @tenant AND id = @id`
 	// Whoever works on the state sees the new rules at its next look, which is now.
 	lookNow = `UPDATE monitor_states SET look_at = now() WHERE tenant_id = $1 AND monitor_id = $2`
