@@ -56,8 +56,8 @@ type Spec struct {
 
 // Auth is how an HTTP check authenticates: one of basic and bearer.
 type Auth struct {
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"`
+	Username string `json:"username,omitempty" doc:"Of basic authentication."`
+	Password string `json:"password,omitempty" doc:"Of basic authentication."`
 	Bearer   string `json:"bearer,omitempty" doc:"A bearer token."`
 }
 
@@ -74,7 +74,7 @@ type TLSOptions struct {
 type Match struct {
 	Name     string `json:"name,omitempty" doc:"Of the header; absent for a body."` // of the header; for a body it is empty
 	Equals   string `json:"equals,omitempty" doc:"The whole text."`
-	Contains string `json:"contains,omitempty"`
+	Contains string `json:"contains,omitempty" doc:"A part of the text."`
 	Matches  string `json:"matches,omitempty" doc:"A regular expression (RE2)."` // regular expression (RE2)
 	Not      bool   `json:"not,omitempty" doc:"The condition must not hold."`
 }

@@ -28,9 +28,9 @@ type EmailSettings struct {
 }
 
 type channelView struct {
-	ID uuid.UUID `json:"id"`
+	ID uuid.UUID `json:"id" doc:"Of the channel."`
 	ChannelSettings
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at" doc:"When it was made."`
 }
 
 func viewChannel(c alert.Channel) channelView {

@@ -19,7 +19,7 @@ type ResultView struct {
 	Outcome       string           `json:"outcome" enum:"up,degraded,down,not_checked" doc:"not_checked: our own fault; it says nothing of the target."`
 	Cause         string           `json:"cause,omitempty" doc:"Why it is not up."`
 	Detail        string           `json:"detail,omitempty" doc:"One line for people."`
-	StartedAt     time.Time        `json:"started_at"`
+	StartedAt     time.Time        `json:"started_at" doc:"When the check began."`
 	Duration      httpapi.Duration `json:"duration"`
 	Phases        PhasesView       `json:"phases"`
 	StatusCode    int              `json:"status_code,omitempty" doc:"HTTP or gRPC status, or DNS rcode."`
@@ -31,7 +31,7 @@ type ResultView struct {
 // PhasesView says where a check's time went.
 type PhasesView struct {
 	Resolve    httpapi.Duration `json:"resolve,omitempty" doc:"The name."`
-	Connect    httpapi.Duration `json:"connect,omitempty"`
+	Connect    httpapi.Duration `json:"connect,omitempty" doc:"To the address."`
 	TLS        httpapi.Duration `json:"tls,omitempty" doc:"The handshake."`
 	Processing httpapi.Duration `json:"processing,omitempty" doc:"From the request's last byte to the answer's first."`
 	Transfer   httpapi.Duration `json:"transfer,omitempty" doc:"The answer's body."`
@@ -50,18 +50,18 @@ type EvidenceView struct {
 
 // HopView is one request of an HTTP check.
 type HopView struct {
-	URL        string `json:"url"`
-	IP         string `json:"ip,omitempty"`
-	StatusCode int    `json:"status_code,omitempty"`
+	URL        string `json:"url" doc:"What was asked for."`
+	IP         string `json:"ip,omitempty" doc:"That was connected to."`
+	StatusCode int    `json:"status_code,omitempty" doc:"Of the answer; absent: there was none."`
 }
 
 // CertificateView is one of a chain.
 type CertificateView struct {
-	Subject   string    `json:"subject"`
-	Issuer    string    `json:"issuer"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-	DNSNames  []string  `json:"dns_names,omitempty"`
+	Subject   string    `json:"subject" doc:"Distinguished name."`
+	Issuer    string    `json:"issuer" doc:"Distinguished name of who signed it."`
+	NotBefore time.Time `json:"not_before" doc:"Valid from."`
+	NotAfter  time.Time `json:"not_after" doc:"Valid until."`
+	DNSNames  []string  `json:"dns_names,omitempty" doc:"Names that it is for."`
 	SHA256    string    `json:"sha256" doc:"Of the DER encoding, in hex."`
 }
 
@@ -100,9 +100,9 @@ func (h *Handlers) checkNow(ctx context.Context, in *IDPath) (*struct{ Body Resu
 
 // CheckView is a check that was made for a slot. It is exported so that the framework describes it by name.
 type CheckView struct {
-	ID           uuid.UUID        `json:"id"`
-	MonitorID    uuid.UUID        `json:"monitor_id"`
-	Region       string           `json:"region"`
+	ID           uuid.UUID        `json:"id" doc:"Of the check; carries the slot's time."`
+	MonitorID    uuid.UUID        `json:"monitor_id" doc:"Of which monitor."`
+	Region       string           `json:"region" doc:"From where."`
 	SlotAt       time.Time        `json:"slot_at" doc:"When it was to be made."`
 	Confirmation int              `json:"confirmation" doc:"0: the slot's own check; else the number of the extra one that a failure asked for."`
 	Lag          httpapi.Duration `json:"lag" doc:"From the slot's moment to the start."`
@@ -153,9 +153,9 @@ func (h *Handlers) getCheck(ctx context.Context, in *checkPath) (*checkOutput, e
 }
 
 type intervalView struct {
-	Status    string            `json:"status" enum:"up,degraded,down,maintenance,paused,unknown"`
-	Cause     string            `json:"cause,omitempty"`
-	StartedAt time.Time         `json:"started_at"`
+	Status    string            `json:"status" enum:"up,degraded,down,maintenance,paused,unknown" doc:"That the monitor was in."`
+	Cause     string            `json:"cause,omitempty" doc:"Why it was not up."`
+	StartedAt time.Time         `json:"started_at" doc:"When the status began."`
 	EndedAt   *time.Time        `json:"ended_at" doc:"null: it is the present one."`
 	Duration  *httpapi.Duration `json:"duration,omitempty" doc:"Absent for the present one."`
 }

@@ -16,17 +16,17 @@ import (
 
 // IncidentView is an incident without its notes. It is exported so that the framework describes what embeds it.
 type IncidentView struct {
-	ID             uuid.UUID  `json:"id"`
+	ID             uuid.UUID  `json:"id" doc:"Of the incident."`
 	MonitorID      *uuid.UUID `json:"monitor_id,omitempty" doc:"Absent: it is about no monitor."`
 	ProjectID      *uuid.UUID `json:"project_id,omitempty" doc:"Its monitor's when it opened."`
 	Manual         bool       `json:"manual" doc:"Opened by hand, and ended by hand."`
-	Title          string     `json:"title"`
-	Severity       string     `json:"severity" enum:"critical,major,minor"`
+	Title          string     `json:"title" doc:"One line for people."`
+	Severity       string     `json:"severity" enum:"critical,major,minor" doc:"How bad it is."`
 	Cause          string     `json:"cause,omitempty" doc:"Of the checks that opened it."`
-	Detail         string     `json:"detail,omitempty"`
+	Detail         string     `json:"detail,omitempty" doc:"More for people."`
 	OpenedAt       time.Time  `json:"opened_at" doc:"The first check that failed."`
 	AcknowledgedAt *time.Time `json:"acknowledged_at" doc:"null: nobody said so."`
-	AcknowledgedBy string     `json:"acknowledged_by,omitempty"`
+	AcknowledgedBy string     `json:"acknowledged_by,omitempty" doc:"Who said so first."`
 	ResolvedAt     *time.Time `json:"resolved_at" doc:"null: it is open."`
 }
 
@@ -37,24 +37,24 @@ func viewIncident(i ledger.Incident) IncidentView {
 }
 
 type noteView struct {
-	ID        uuid.UUID `json:"id"`
-	Author    string    `json:"author"`
-	Text      string    `json:"text"`
-	CreatedAt time.Time `json:"created_at"`
+	ID        uuid.UUID `json:"id" doc:"Of the note."`
+	Author    string    `json:"author" doc:"Who wrote it."`
+	Text      string    `json:"text" doc:"What was written."`
+	CreatedAt time.Time `json:"created_at" doc:"When it was made."`
 }
 
 func viewNote(n ledger.Note) noteView { return noteView{n.ID, n.Author, n.Text, uuid7.Time(n.ID)} }
 
 type notificationView struct {
-	ID            uuid.UUID  `json:"id"`
-	ChannelID     uuid.UUID  `json:"channel_id"`
-	PolicyID      uuid.UUID  `json:"policy_id"`
-	Kind          string     `json:"kind" enum:"fire,escalate,remind,resolve"`
-	Status        string     `json:"status" enum:"pending,sent,failed"`
-	Attempts      int        `json:"attempts"`
+	ID            uuid.UUID  `json:"id" doc:"Of the message."`
+	ChannelID     uuid.UUID  `json:"channel_id" doc:"Whom it goes to."`
+	PolicyID      uuid.UUID  `json:"policy_id" doc:"That asked for it."`
+	Kind          string     `json:"kind" enum:"fire,escalate,remind,resolve" doc:"fire: the first message. escalate: of a later step. remind: again. resolve: the end."`
+	Status        string     `json:"status" enum:"pending,sent,failed" doc:"pending: it is still tried."`
+	Attempts      int        `json:"attempts" doc:"How often it was tried."`
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty" doc:"Of a pending one."`
-	SentAt        *time.Time `json:"sent_at,omitempty"`
-	LastError     string     `json:"last_error,omitempty"`
+	SentAt        *time.Time `json:"sent_at,omitempty" doc:"When it was handed over."`
+	LastError     string     `json:"last_error,omitempty" doc:"Of the last attempt that failed."`
 }
 
 func viewNotification(n ledger.Notification) notificationView {
@@ -80,10 +80,10 @@ type (
 	}
 	openIncidentInput struct {
 		Body struct {
-			Title     string     `json:"title" minLength:"1" maxLength:"300"`
-			Severity  string     `json:"severity,omitempty" enum:"critical,major,minor" default:"critical"`
-			Detail    string     `json:"detail,omitempty" maxLength:"10000"`
-			MonitorID *uuid.UUID `json:"monitor_id,omitempty" format:"uuid"`
+			Title     string     `json:"title" minLength:"1" maxLength:"300" doc:"One line for people."`
+			Severity  string     `json:"severity,omitempty" enum:"critical,major,minor" default:"critical" doc:"How bad it is."`
+			Detail    string     `json:"detail,omitempty" maxLength:"10000" doc:"More for people."`
+			MonitorID *uuid.UUID `json:"monitor_id,omitempty" format:"uuid" doc:"What it is about; absent: no monitor."`
 		}
 	}
 	acknowledgeInput struct {
@@ -95,8 +95,8 @@ type (
 	noteInput struct {
 		IDPath
 		Body struct {
-			Author string `json:"author" minLength:"1" maxLength:"200"`
-			Text   string `json:"text" minLength:"1" maxLength:"10000"`
+			Author string `json:"author" minLength:"1" maxLength:"200" doc:"Who wrote it."`
+			Text   string `json:"text" minLength:"1" maxLength:"10000" doc:"What was written."`
 		}
 	}
 	incidentOutput       struct{ Body IncidentView }

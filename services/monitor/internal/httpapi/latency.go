@@ -18,10 +18,10 @@ const pointsMost = 2016 // a week of five minutes
 type LatencyView struct {
 	Answers int64             `json:"answers" doc:"Checks that are up or degraded, which the times are of."`
 	Mean    *httpapi.Duration `json:"mean" doc:"null: there was no answer."`
-	P50     *httpapi.Duration `json:"p50"`
-	P90     *httpapi.Duration `json:"p90"`
-	P95     *httpapi.Duration `json:"p95"`
-	P99     *httpapi.Duration `json:"p99"`
+	P50     *httpapi.Duration `json:"p50" doc:"Median."`
+	P90     *httpapi.Duration `json:"p90" doc:"What nine of ten did not exceed."`
+	P95     *httpapi.Duration `json:"p95" doc:"What 95 of 100 did not exceed."`
+	P99     *httpapi.Duration `json:"p99" doc:"What 99 of 100 did not exceed."`
 }
 
 func viewLatency(r *ledger.Rollup) LatencyView {
@@ -47,16 +47,16 @@ func quantile(c *histogram.Counts, q float64) *httpapi.Duration {
 type pointView struct {
 	At time.Time `json:"at" doc:"Where the step begins."`
 	LatencyView
-	Up         int64 `json:"up"`
-	Degraded   int64 `json:"degraded"`
-	Down       int64 `json:"down"`
-	NotChecked int64 `json:"not_checked"`
-	Missed     int64 `json:"missed"`
+	Up         int64 `json:"up" doc:"Checks of the step with this outcome."`
+	Degraded   int64 `json:"degraded" doc:"Checks of the step with this outcome."`
+	Down       int64 `json:"down" doc:"Checks of the step with this outcome."`
+	NotChecked int64 `json:"not_checked" doc:"Checks of the step with this outcome."`
+	Missed     int64 `json:"missed" doc:"Slots at which nobody was there."`
 }
 
 type latencyView struct {
 	From   time.Time `json:"from" doc:"Of what was added up."`
-	To     time.Time `json:"to"`
+	To     time.Time `json:"to" doc:"Exclusive."`
 	Step   string    `json:"step" enum:"5m,1h,1d" doc:"Longer than the one asked for where what is that old is kept by longer ones only."`
 	Region string    `json:"region,omitempty" doc:"Absent: all."`
 	LatencyView
@@ -95,7 +95,7 @@ func (h *Handlers) latency(ctx context.Context, in *latencyInput) (*struct{ Body
 
 type scheduleView struct {
 	From       time.Time         `json:"from" doc:"Of what was added up."`
-	To         time.Time         `json:"to"`
+	To         time.Time         `json:"to" doc:"Exclusive."`
 	Promised   int64             `json:"promised" doc:"Slots: checked + not_checked + missed."`
 	Checked    int64             `json:"checked" doc:"Slots whose check said something of the target."`
 	NotChecked int64             `json:"not_checked" doc:"Slots at which we were there and could not check."`
@@ -103,7 +103,7 @@ type scheduleView struct {
 	Late       int64             `json:"late" doc:"Checks, of those, that began a second or more after their slot."`
 	Ratio      *float64          `json:"ratio" doc:"checked / promised. null: there was no slot."`
 	LagP50     *httpapi.Duration `json:"lag_p50" doc:"From a slot's moment to the start of its check."`
-	LagP99     *httpapi.Duration `json:"lag_p99"`
+	LagP99     *httpapi.Duration `json:"lag_p99" doc:"What 99 of 100 did not exceed."`
 	NextSlotAt *time.Time        `json:"next_slot_at" doc:"null: the monitor is paused or is a heartbeat."`
 }
 

@@ -46,10 +46,10 @@ type WindowTimes struct {
 
 // WindowView is a window. It is exported so that the framework describes what embeds it.
 type WindowView struct {
-	ID uuid.UUID `json:"id"`
+	ID uuid.UUID `json:"id" doc:"Of the window."`
 	WindowSettings
 	Active    bool      `json:"active" doc:"There is maintenance by it now."`
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at" doc:"When it was made."`
 }
 
 func viewWindow(w ledger.Window) WindowView {
@@ -58,8 +58,8 @@ func viewWindow(w ledger.Window) WindowView {
 }
 
 type occurrenceView struct {
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
+	From time.Time `json:"from" doc:"When maintenance begins."`
+	To   time.Time `json:"to" doc:"When it is over."`
 }
 
 type windowDetail struct {

@@ -22,7 +22,7 @@ import (
 
 // MonitorView is a monitor with where it stands.
 type MonitorView struct {
-	ID uuid.UUID `json:"id"`
+	ID uuid.UUID `json:"id" doc:"Of the monitor."`
 	MonitorSettings
 	Status           string     `json:"status" enum:"up,degraded,down,maintenance,paused,unknown" doc:"unknown: not checked yet, or too few regions report."`
 	Since            time.Time  `json:"since" doc:"Of the status: the first check that showed it."`
@@ -30,8 +30,8 @@ type MonitorView struct {
 	LastReportedAt   *time.Time `json:"last_reported_at,omitempty" doc:"When a check said something of it last."`
 	HeartbeatURLPath string     `json:"heartbeat_url_path,omitempty" doc:"heartbeat: what jobs call, behind this API's origin. Whoever knows it can report."`
 	Version          int64      `json:"version" doc:"Grows with every change of the settings."`
-	CreatedAt        time.Time  `json:"created_at"`
-	UpdatedAt        time.Time  `json:"updated_at"`
+	CreatedAt        time.Time  `json:"created_at" doc:"When it was made."`
+	UpdatedAt        time.Time  `json:"updated_at" doc:"When the settings changed last."`
 }
 
 func viewMonitor(w ledger.Watched) MonitorView {

@@ -45,9 +45,9 @@ type StepSettings struct {
 }
 
 type policyView struct {
-	ID uuid.UUID `json:"id"`
+	ID uuid.UUID `json:"id" doc:"Of the policy."`
 	PolicySettings
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at" doc:"When it was made."`
 }
 
 func viewPolicy(p alert.Policy) policyView {

@@ -32,30 +32,30 @@ func (h *Handlers) registerResults(api *httpapi.API) {
 }
 
 type secondsView struct {
-	Up          float64 `json:"up"`
-	Degraded    float64 `json:"degraded"`
-	Down        float64 `json:"down"`
-	Maintenance float64 `json:"maintenance"`
-	Unknown     float64 `json:"unknown"`
-	Paused      float64 `json:"paused"`
+	Up          float64 `json:"up" doc:"As expected."`
+	Degraded    float64 `json:"degraded" doc:"Slow, or its certificate ends soon."`
+	Down        float64 `json:"down" doc:"Not as expected."`
+	Maintenance float64 `json:"maintenance" doc:"A maintenance window was open."`
+	Unknown     float64 `json:"unknown" doc:"Not checked, or by too few regions."`
+	Paused      float64 `json:"paused" doc:"It was not to be checked."`
 }
 
 type sloView struct {
-	Target            float64      `json:"target"`
+	Target            float64      `json:"target" doc:"The share of time that it is to be up."`
 	BudgetSeconds     float64      `json:"budget_seconds" doc:"For how long it may be down in the time of the range that counts."`
 	BudgetLeftSeconds float64      `json:"budget_left_seconds" doc:"Below 0 exactly if the ratio is below the target."`
 	BurnRate          burnRateView `json:"burn_rate" doc:"How many times as fast as the target permits the budget is spent, in times that end with the range. null: no time counts."`
 }
 
 type burnRateView struct {
-	Hour      *float64 `json:"1h"`
-	SixHours  *float64 `json:"6h"`
-	ThreeDays *float64 `json:"3d"`
+	Hour      *float64 `json:"1h" doc:"The last hour."`
+	SixHours  *float64 `json:"6h" doc:"The last six hours."`
+	ThreeDays *float64 `json:"3d" doc:"The last three days."`
 }
 
 type uptimeView struct {
-	From    time.Time   `json:"from"`
-	To      time.Time   `json:"to"`
+	From    time.Time   `json:"from" doc:"Of what was added up."`
+	To      time.Time   `json:"to" doc:"Exclusive."`
 	Seconds secondsView `json:"seconds" doc:"In each status. Their sum is less than the range if the monitor did not exist all the time."`
 	Ratio   *float64    `json:"ratio" doc:"(up + degraded) / (up + degraded + down). null: no time counts."`
 	SLO     *sloView    `json:"slo,omitempty" doc:"Absent: the monitor has no target."`
