@@ -50,7 +50,7 @@ func command(version string) *cli.Command {
 			up.Command(version),
 			serviceCommand("ingest", "run the ingest service: events in, endpoints, API keys", ingest.Run, func(c *ingest.Config) { c.Version, c.LogWriter = version, os.Stderr }),
 			serviceCommand("delivery", "run the delivery service: webhooks out, retries, records", delivery.Run, func(c *delivery.Config) { c.Version, c.LogWriter = version, os.Stderr }),
-			serviceCommand("monitor", "run the monitor service (health and metrics only until issue #5)", monitor.Run, func(c *monitor.Config) { c.Version, c.LogWriter = version, os.Stderr }),
+			serviceCommand("monitor", "run the monitor service", monitor.Run, func(c *monitor.Config) { c.Version, c.LogWriter = version, os.Stderr }),
 			migrateCommand(),
 			tokenCommand(),
 			keygenCommand(),

@@ -11,7 +11,7 @@ import (
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	monitorhttp "github.com/beaconpost/beaconpost/services/monitor/internal/httpapi"
-	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/mail"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"

@@ -11,7 +11,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
-	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 )
 
 // IncidentView is an incident without its notes. It is exported so that the framework describes what embeds it.

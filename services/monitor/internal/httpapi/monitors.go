@@ -16,7 +16,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
-	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 )
 

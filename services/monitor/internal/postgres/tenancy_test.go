@@ -12,7 +12,8 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
-	"github.com/beaconpost/beaconpost/services/monitor/internal/httpapi/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 )
 
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
@@ -95,6 +96,20 @@ func TestAForeignTenantSeesNothing(t *testing.T) {
 	windows, err := b.store.Windows(ctx, b.evil, nil, 10)
 	require.NoError(t, err)
 	require.Empty(t, windows)
+}
+
+func TestATargetIsStored(t *testing.T) {
+	t.Parallel()
+	b := openTenancy(t)
+	id := b.monitor("x")
+	for _, target := range []float64{0.995, 0, 0.5} {
+		w, err := b.store.Update(t.Context(), b.acme, id, func(m *monitor.Monitor) error {
+			m.SLOTarget = target
+			return nil
+		})
+		require.NoError(t, err)
+		require.InDelta(t, target, w.SLOTarget, 0)
+	}
 }
 
 func TestIncidents(t *testing.T) {
