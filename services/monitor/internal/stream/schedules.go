@@ -21,6 +21,7 @@ import (
 
 const (
 	followEvery  = 250 * time.Millisecond // what has changed takes effect within a second
+	askEvery     = time.Second            // whether the stream is still the one that was compared
 	compareEvery = time.Minute
 	compareLimit = 50 * time.Second
 	followLimit  = 10 * time.Second
@@ -65,6 +66,7 @@ type Schedules struct {
 
 	// Used by one goroutine.
 	since    time.Time           // changes before this were followed
+	created  time.Time           // the stream that was compared
 	followed map[uuid.UUID]int64 // versions: the same change is seen more than once
 }
 
@@ -97,8 +99,13 @@ func (s *Schedules) Stop(ctx context.Context) error { return s.group.Stop(ctx) }
 func (s *Schedules) run(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	var compared time.Time
+	var compared, asked time.Time
 	for {
+		if time.Since(asked) >= askEvery && !compared.IsZero() {
+			if asked = time.Now(); s.lost(ctx) {
+				compared = time.Time{}
+			}
+		}
 		if time.Since(compared) >= compareEvery {
 			if err := s.compare(ctx); err == nil {
 				compared = time.Now()
@@ -119,6 +126,17 @@ func (s *Schedules) run(ctx context.Context) {
 			lifecycle.Wait(ctx, retryPause)
 		}
 	}
+}
+
+// lost says whether the stream is gone, or another one: the broker was wiped. A broker that does not answer has lost nothing yet.
+func (s *Schedules) lost(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, askEvery)
+	defer cancel()
+	str, err := s.js.Stream(ctx, subject.StreamChecks)
+	if err != nil {
+		return errors.Is(err, jetstream.ErrStreamNotFound)
+	}
+	return !str.CachedInfo().Created.Equal(s.created)
 }
 
 // follow brings schedules of monitors that have changed up to date.
@@ -185,6 +203,11 @@ func (s *Schedules) compare(ctx context.Context) error {
 	}
 	began := time.Now()
 	clear(s.followed)
+	str, err := s.js.Stream(ctx, subject.StreamChecks)
+	if err != nil {
+		return fmt.Errorf("look up stream: %w", err)
+	}
+	s.created = str.CachedInfo().Created
 	have, err := s.have(ctx, subject.ScheduleAll)
 	if err != nil {
 		return err

@@ -132,6 +132,8 @@ func TestAWipedBrokerHeals(t *testing.T) {
 	b.truth.set(one)
 	want := "checks.schedule." + one.ID.String() + ".default.60"
 	b.expect(want)
+	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamChecks))
+	b.expect(want) // at once, while it runs
 	require.NoError(t, b.Schedules.Stop(t.Context()))
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamChecks))
