@@ -77,8 +77,10 @@ CREATE TABLE incidents (
     acknowledged_at timestamptz,
     acknowledged_by text,
     resolved_at     timestamptz CHECK (resolved_at >= opened_at),
+    untold          text[] NOT NULL DEFAULT '{}', -- events that follow from what was done by hand, and are still to be stored: the API may store none
     PRIMARY KEY (tenant_id, id)
 );
+CREATE INDEX incidents_untold ON incidents (tenant_id, id) WHERE untold <> '{}';
 CREATE INDEX incidents_by_monitor ON incidents (tenant_id, monitor_id, id);
 -- Never two open incidents for one monitor.
 CREATE UNIQUE INDEX incidents_one_open ON incidents (tenant_id, monitor_id) WHERE resolved_at IS NULL AND NOT manual;

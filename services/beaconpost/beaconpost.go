@@ -15,6 +15,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/listen"
+	"github.com/beaconpost/beaconpost/services/beaconpost/internal/monitors"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/send"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/up"
 	"github.com/beaconpost/beaconpost/services/delivery"
@@ -57,6 +58,7 @@ func command(version string) *cli.Command {
 			secretsCommand(),
 			listen.Command(),
 			send.Command(),
+			monitors.Command(),
 			versionCommand(version),
 		},
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // Main decides

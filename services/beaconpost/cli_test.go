@@ -36,6 +36,9 @@ func TestWrongUsage(t *testing.T) {
 		"migrate status":         {"database-url"},
 		"token --ttl eternal":    {`"eternal"`, "-ttl"},
 		"secrets reseal --keys=": {"database-url"},
+		"monitors sideways":      {`there is no command "sideways"`, "beaconpost monitors --help"},
+		"monitors apply":         {`"file"`, "beaconpost monitors apply --help"},
+		"monitors list all":      {`expected no arguments, got "all"`},
 	} {
 		run(t, nil, strings.Fields(args)...).wantError(2, parts...)
 	}

@@ -150,6 +150,14 @@ const (
 func (p *parts) startBackground(notify *notifier) {
 	group := lifecycle.NewGroup(context.Background())
 	group.Every(lookEvery, p.look)
+	group.Every(lookEvery, func(ctx context.Context) {
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = p.store.Tell(ctx); p.failed(ctx, "tell of incidents", err) {
+				return
+			}
+		}
+	})
 	notify.run(group)
 	maintain := func(ctx context.Context) {
 		keep := monitorpg.Retention{Checks: p.cfg.Monitor.CheckRetention, Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention}

@@ -170,3 +170,22 @@ func TestWithoutEgressNothingGoesDown(t *testing.T) {
 	require.Equal(t, "unknown", b.query(`SELECT status FROM monitor_states WHERE monitor_id = $1`, id))
 	require.Equal(t, "0", b.query(`SELECT count(*)::text FROM incidents`))
 }
+
+// What people do about incidents is told like what the checks find.
+func TestIncidentsByHandAreTold(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(`INSERT INTO endpoints (tenant_id, id, url, event_types) VALUES ($1, $2, 'https://example.com/', '{incident.*}')`, b.tenant.UUID(), uuid.Must(uuid.NewV7()))
+	answer := b.client.Do(http.MethodPost, "/v1/incidents", map[string]any{"title": "the shop is slow", "severity": "minor"})
+	require.Equal(t, http.StatusCreated, answer.Status, "%s", answer.Body)
+	var incident struct{ ID uuid.UUID }
+	require.NoError(t, json.Unmarshal(answer.Body, &incident))
+	path := "/v1/incidents/" + incident.ID.String()
+	for range 2 {
+		b.do(http.MethodPost, path+"/acknowledge", map[string]any{"by": "ada"}, http.StatusOK)
+	}
+	b.do(http.MethodPost, path+"/resolve", nil, http.StatusOK)
+	b.eventually("incident.opened incident.acknowledged incident.resolved", `
+SELECT coalesce(string_agg(e.event_type, ' ' ORDER BY e.id), '') FROM webhook_events e JOIN deliveries d ON d.tenant_id = e.tenant_id AND d.event_id = e.id`)
+	require.Equal(t, "ada", b.query(`SELECT convert_from(payload, 'UTF8')::jsonb->'data'->>'acknowledged_by' FROM webhook_events WHERE event_type = 'incident.acknowledged'`))
+}

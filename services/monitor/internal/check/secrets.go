@@ -2,6 +2,9 @@ package check
 
 import (
 	"maps"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,8 +73,11 @@ func (s *Spec) Masked() Spec {
 	return masked
 }
 
-// Unmask replaces what is hidden by what is stored.
+// Unmask replaces what is hidden by what is stored, unless the target is another one: a secret must not be sent where its owner never said.
 func (s *Spec) Unmask(stored *Spec) {
+	if origin(s) != origin(stored) {
+		return
+	}
 	if s.Auth != nil && stored.Auth != nil {
 		auth := *s.Auth
 		unhide(&auth.Password, stored.Auth.Password)
@@ -88,6 +94,33 @@ func (s *Spec) Unmask(stored *Spec) {
 			s.Headers[name] = have
 		}
 	}
+}
+
+// origin is to whom a spec's secrets are shown.
+func origin(s *Spec) string {
+	at := s.Host + ":" + strconv.Itoa(s.Port)
+	if u, err := url.Parse(s.URL); err == nil {
+		at += " " + u.Scheme + "://" + strings.ToLower(u.Host)
+	}
+	return at
+}
+
+// StillHidden names a field that has no secret but what stands for one; "": there is none.
+func (s *Spec) StillHidden() string {
+	switch {
+	case s.Auth != nil && s.Auth.Password == Hidden:
+		return "auth.password"
+	case s.Auth != nil && s.Auth.Bearer == Hidden:
+		return "auth.bearer"
+	case s.TLS != nil && s.TLS.ClientKey == Hidden:
+		return "tls.client_key"
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
+		if s.Headers[name] == Hidden && isSecret(name) {
+			return "headers." + name
+		}
+	}
+	return ""
 }
 
 func hide(secret string) string {

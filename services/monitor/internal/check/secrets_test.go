@@ -50,3 +50,20 @@ func TestWhatIsHiddenStaysAsItWas(t *testing.T) {
 	require.True(t, secrets.Empty())
 	require.Equal(t, none, none.Masked())
 }
+
+// Who may change a monitor must not learn its secrets by sending them elsewhere.
+func TestSecretsAreNotSentToAnotherTarget(t *testing.T) {
+	t.Parallel()
+	for url, field := range map[string]string{
+		"https://example.com/other": "", "https://EXAMPLE.com/": "",
+		"http://example.com/": "auth.password", "https://example.com:8443/": "auth.password", "https://evil.example/": "auth.password",
+	} {
+		stored := withSecrets()
+		sent := stored.Masked()
+		sent.URL = url
+		sent.Unmask(&stored)
+		require.Equal(t, field, sent.StillHidden(), url)
+	}
+	none := check.Spec{Kind: check.HTTP, Headers: map[string]string{"X-Token": check.Hidden, "Accept": check.Hidden}}
+	require.Equal(t, "headers.X-Token", none.StillHidden())
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,6 +81,8 @@ func (h *Handlers) registerMonitors(api *httpapi.API) {
 	httpapi.Register(api, route(patch, "/v1/monitors/{id}", "update-monitor", "Change a monitor's settings", auth.ScopeMonitorsWrite, 0, ""), h.updateMonitor)
 	httpapi.Register(api, route(remove, "/v1/monitors/{id}", "delete-monitor", "Delete a monitor", auth.ScopeMonitorsWrite, http.StatusNoContent,
 		"An open incident of it is resolved. What was found of it can still be read."), h.deleteMonitor)
+	httpapi.Register(api, route(post, "/v1/monitors/preview", "preview-monitor", "See what creating or replacing a monitor would store", auth.ScopeMonitorsWrite, 0,
+		"Judges a body as POST does, or PUT with an id, and gives the settings with everything that was left out. Nothing is stored."), h.previewMonitor)
 	httpapi.Register(api, route(post, "/v1/monitors/{id}/pause", "pause-monitor", "Stop checking a monitor", auth.ScopeMonitorsWrite, 0,
 		"An open incident stays open."), h.pause(true))
 	httpapi.Register(api, route(post, "/v1/monitors/{id}/resume", "resume-monitor", "Check a monitor again", auth.ScopeMonitorsWrite, 0, ""), h.pause(false))
@@ -105,6 +108,41 @@ func (h *Handlers) createMonitor(ctx context.Context, in *createMonitorInput) (*
 		return nil, err
 	}
 	return h.getMonitor(ctx, &IDPath{id})
+}
+
+type previewInput struct {
+	ReplacedID string `query:"id" format:"uuid" doc:"The monitor that would be replaced; absent: one would be created."`
+	Body       MonitorSettings
+}
+
+type previewView struct {
+	Monitor        MonitorSettings `json:"monitor" doc:"As it would be stored and shown."`
+	SecretsChanged bool            `json:"secrets_changed" doc:"Passwords, tokens, keys or secret headers differ from those that are stored."`
+}
+
+func (h *Handlers) previewMonitor(ctx context.Context, in *previewInput) (*struct{ Body previewView }, error) {
+	t := httpapi.Tenant(ctx)
+	m := &monitor.Monitor{Key: monitor.Key{Tenant: t}}
+	id, err := httpapi.OptionalID("id", in.ReplacedID)
+	if err != nil {
+		return nil, err
+	}
+	if id != nil {
+		w, err := h.Store.Monitor(ctx, t, *id)
+		if err != nil {
+			return nil, err
+		}
+		if m = &w.Monitor; sameKind(m, in.Body.Kind) != nil {
+			return nil, sameKind(m, in.Body.Kind)
+		}
+	}
+	_, before := m.Spec.Split()
+	in.Body.apply(m)
+	if err := h.checkMonitor(m, in.Body.SLO); err != nil {
+		return nil, err
+	}
+	_, after := m.Spec.Split()
+	return &struct{ Body previewView }{previewView{settingsOf(m), !reflect.DeepEqual(before, after)}}, nil
 }
 
 const tokenBytes = 24 // 32 characters

@@ -73,6 +73,8 @@ func (p *problems) fault(code fault.Code) error {
 func (h *Handlers) checkMonitor(m *monitor.Monitor, slo *SLOSettings) error {
 	var p problems
 	p.found(m.Spec.Check(), "")
+	hidden := m.Spec.StillHidden()
+	p.require(hidden == "", hidden, "Expected the secret itself: none is stored for this target.")
 	if m.Spec.Assert != "" {
 		p.found(h.CheckAssertion(m.Spec.Assert), "assert")
 	}

@@ -91,8 +91,8 @@ func scanNotification(row pgx.CollectableRow) (n ledger.Notification, err error)
 const (
 	selectProjectOf = `SELECT project_id FROM monitors WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 	insertIncident  = `
-INSERT INTO incidents (tenant_id, id, monitor_id, project_id, manual, title, severity, detail, opened_at)
-VALUES ($1, $2, $3, $4, true, $5, $6, nullif($7, ''), now()) RETURNING opened_at`
+INSERT INTO incidents (tenant_id, id, monitor_id, project_id, manual, title, severity, detail, opened_at, untold)
+VALUES ($1, $2, $3, $4, true, $5, $6, nullif($7, ''), now(), '{incident.opened}') RETURNING opened_at`
 )
 
 // Open stores an incident made by hand and fills in its project, which is its monitor's, and its time.
@@ -108,14 +108,19 @@ func (s *Tenancy) Open(ctx context.Context, t tenant.ID, i *ledger.Incident) err
 			}
 		}
 		i.Manual = true
-		return q.QueryRow(ctx, insertIncident, t.UUID(), i.ID, i.Monitor, i.Project, i.Title, i.Severity, i.Detail).Scan(postgres.Instant{Time: &i.OpenedAt})
+		err := q.QueryRow(ctx, insertIncident, t.UUID(), i.ID, i.Monitor, i.Project, i.Title, i.Severity, i.Detail).Scan(postgres.Instant{Time: &i.OpenedAt})
+		if err != nil {
+			return err
+		}
+		_, err = q.Exec(ctx, beginAlerts, t.UUID(), i.ID, i.OpenedAt)
+		return err
 	})
 }
 
 const (
 	lockIncident = selectIncident + ` FOR NO KEY UPDATE`
 	acknowledge  = `
-UPDATE incidents SET acknowledged_at = greatest(now(), opened_at), acknowledged_by = $3 WHERE tenant_id = $1 AND id = $2 RETURNING ` + incidentColumns
+UPDATE incidents SET acknowledged_at = greatest(now(), opened_at), acknowledged_by = $3, untold = untold || '{incident.acknowledged}' WHERE tenant_id = $1 AND id = $2 RETURNING ` + incidentColumns
 )
 
 // Acknowledge says that somebody knows of an incident. Who said so first stays; one that is resolved is refused.
@@ -136,7 +141,7 @@ func (s *Tenancy) Acknowledge(ctx context.Context, t tenant.ID, id uuid.UUID, by
 	return i, err
 }
 
-const resolveByHand = `UPDATE incidents SET resolved_at = greatest(now(), opened_at) WHERE tenant_id = $1 AND id = $2 RETURNING ` + incidentColumns
+const resolveByHand = `UPDATE incidents SET resolved_at = greatest(now(), opened_at), untold = untold || '{incident.resolved}' WHERE tenant_id = $1 AND id = $2 RETURNING ` + incidentColumns
 
 // Resolve ends an incident that was made by hand; one that is over stays as it is.
 func (s *Tenancy) Resolve(ctx context.Context, t tenant.ID, id uuid.UUID) (i ledger.Incident, err error) {
