@@ -70,9 +70,6 @@ func CancelRetry(ctx context.Context, js jetstream.JetStream, m DeliveryReady) e
 	return nil
 }
 
-// missedMost is how long the broker keeps a check that nobody has taken: what comes later is of no use.
-const missedMost = time.Minute
-
 // EnsureChecks creates the stream of monitors' checks, or brings it to the declared configuration. It may be called by any service at any time.
 func EnsureChecks(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{

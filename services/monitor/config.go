@@ -34,7 +34,7 @@ type Settings struct {
 	HourRetention  time.Duration   `env:"ROLLUP_1H_RETENTION" envDefault:"9600h" doc:"Age at which rollups of hours are dropped, in whole months. Those of days stay."`
 }
 
-var isRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`) //nolint:gochecknoglobals // compiled once
+var isRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 // Validate implements config.Validator.
 func (s Settings) Validate() []error {

@@ -142,8 +142,8 @@ const (
 	lookEvery = 500 * time.Millisecond
 	rollEvery = 5 * time.Minute
 	// What is rolled up again: results come late by as long as Postgres was away.
-	rolledHours = 3 * time.Hour
-	rolledDays  = 48 * time.Hour
+	rolledBack = 3 * time.Hour
+	rolledUpTo = 48 * time.Hour
 )
 
 // startBackground does what no result and no request asks for. Any number of replicas may do it.
@@ -170,10 +170,10 @@ func (p *parts) startBackground(notify *notifier) {
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
 	group.Go(func(ctx context.Context) { // what was left to do when nobody was there
-		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledDays, 2*rolledDays))
+		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledUpTo, 2*rolledUpTo))
 	})
 	group.Every(rollEvery, func(ctx context.Context) {
-		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledHours, rolledDays))
+		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledBack, rolledUpTo))
 	})
 	p.platform.Push("background work", 5*time.Second, group.Stop)
 }

@@ -49,8 +49,8 @@ type Stack struct {
 
 	APIURL     string // of ingest
 	MonitorURL string // of the monitor that was started last
-	Tenant string // a first tenant
-	APIKey string // its key, which may do everything in the tenant
+	Tenant     string // a first tenant
+	APIKey     string // its key, which may do everything in the tenant
 
 	cfg      Config
 	natsPort int

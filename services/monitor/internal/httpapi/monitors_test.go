@@ -139,7 +139,8 @@ func TestPutReplacesAll(t *testing.T) {
 	path := fmt.Sprint("/v1/monitors/", v["id"])
 	b.refused(http.MethodPut, path, `{"name": "x", "kind": "tcp", "host": "x.example", "port": 1}`, "invalid_monitor", "kind")
 
-	v = b.do(http.MethodPut, path, `{"name": "Shop", "kind": "http", "url": "https://new.example/", "auth": {"username": "joe", "password": "***"}}`, http.StatusOK)
+	b.refused(http.MethodPut, path, `{"name": "Shop", "kind": "http", "url": "https://new.example/", "auth": {"username": "joe", "password": "***"}}`, "invalid_monitor", "auth.password")
+	v = b.do(http.MethodPut, path, `{"name": "Shop", "kind": "http", "url": "https://shop.example/new", "auth": {"username": "joe", "password": "***"}}`, http.StatusOK)
 	require.Equal(t, []any{}, v["tags"])
 	require.NotContains(t, v, "slo")
 	require.NotContains(t, v, "headers")
@@ -180,4 +181,21 @@ func TestACheckNowShowsEverything(t *testing.T) {
 	beat := b.do(http.MethodPost, "/v1/monitors", `{"name": "Backup", "kind": "heartbeat", "expected": {"every": "1h"}}`, http.StatusCreated)
 	problem := b.do(http.MethodPost, fmt.Sprint("/v1/monitors/", beat["id"], "/check"), "", http.StatusConflict)
 	require.Equal(t, "heartbeat_is_not_checked", problem["code"])
+}
+
+func TestAPreviewStoresNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const path = "/v1/monitors/preview"
+	v := b.do(http.MethodPost, path, `{"name": "Shop", "kind": "http", "url": "https://shop.example/"}`, http.StatusOK)
+	require.Equal(t, "30s", v["monitor"].(map[string]any)["interval"])
+	require.Equal(t, false, v["secrets_changed"])
+	b.refused(http.MethodPost, path, `{"name": "Shop", "kind": "http", "url": "https://shop.example/", "interval": "45s"}`, "invalid_monitor", "interval")
+
+	stored := b.do(http.MethodPost, "/v1/monitors", withSecrets, http.StatusCreated)
+	again := fmt.Sprint(path, "?id=", stored["id"])
+	require.Equal(t, false, b.do(http.MethodPost, again, withSecrets, http.StatusOK)["secrets_changed"])
+	require.Equal(t, true, b.do(http.MethodPost, path, withSecrets, http.StatusOK)["secrets_changed"])
+	b.refused(http.MethodPost, again, `{"name": "x", "kind": "tcp", "host": "x.example", "port": 1}`, "invalid_monitor", "kind")
+	b.do(http.MethodPost, path+"?id=0190f0a4-0000-7000-8000-00000000000b", withSecrets, http.StatusNotFound)
 }

@@ -350,7 +350,7 @@ func (s *Store) Settle(ctx context.Context, o Outgoing, sent error, again []stri
 	now := time.Now()
 	status, next, text := "sent", now, ""
 	if sent != nil {
-		status, text = "failed", storable(sent.Error(), detailMost)
+		status, text = "failed", storable(sent.Error())
 		if len(again) > 0 && now.Sub(o.Batch[0].DueAt) < retryFor {
 			status, next = "pending", now.Add(min(retryFirst<<min(o.Tries, 10), retryMost))
 		}

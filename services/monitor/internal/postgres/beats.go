@@ -94,6 +94,6 @@ func insertCall(ctx context.Context, q postgres.Querier, key monitor.Key, outcom
 	if err != nil {
 		return err
 	}
-	_, err = q.Exec(ctx, insertBeat, key.Tenant.UUID(), id, key.ID, time.Now(), took.Microseconds(), string(outcome), string(cause), storable(note, detailMost))
+	_, err = q.Exec(ctx, insertBeat, key.Tenant.UUID(), id, key.ID, time.Now(), took.Microseconds(), string(outcome), string(cause), storable(note))
 	return err
 }

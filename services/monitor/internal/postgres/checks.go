@@ -95,7 +95,7 @@ func checkArgs(findings []*monitor.Finding) (args []any, ids []uuid.UUID, err er
 		postgres.Texts(n, func(i int) string { return string(at(i).Outcome) }),
 		postgres.NullTexts(n, func(i int) string { return string(at(i).Cause) }),
 		postgres.Texts(n, func(i int) string { return at(i).Region }),
-		postgres.NullTexts(n, func(i int) string { return storable(at(i).Detail, detailMost) }),
+		postgres.NullTexts(n, func(i int) string { return storable(at(i).Detail) }),
 		postgres.NullTexts(n, func(i int) string { return at(i).IP }),
 		postgres.NullTexts(n, func(i int) string { return evidence[i] }),
 	}, ids, nil
@@ -116,9 +116,9 @@ func encodeEvidence(e *check.Evidence) (string, error) {
 }
 
 // storable cuts what came from outside to a length that is stored, as text that Postgres takes.
-func storable(text string, most int) string {
-	if len(text) > most {
-		text = text[:most]
+func storable(text string) string {
+	if len(text) > detailMost {
+		text = text[:detailMost]
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
@@ -138,8 +138,8 @@ type rollup struct {
 }
 
 const (
-	fiveMinutes = 5 * time.Minute
-	lateFrom    = time.Second // a check that began so long after its slot's moment is late
+	rollupStep = 5 * time.Minute
+	lateFrom   = time.Second // a check that began so long after its slot's moment is late
 )
 
 // add counts a slot's own check. Confirmations are no promised checks; only their outcome counts.
@@ -168,7 +168,7 @@ func (r *rollup) add(f *monitor.Finding) {
 type rollups map[rollupKey]*rollup
 
 func (all rollups) of(m *monitor.Monitor, region string, at time.Time) *rollup {
-	key := rollupKey{m.Key, at.UTC().Truncate(fiveMinutes), region}
+	key := rollupKey{m.Key, at.UTC().Truncate(rollupStep), region}
 	r := all[key]
 	if r == nil {
 		r = &rollup{}
@@ -186,7 +186,7 @@ ON CONFLICT (tenant_id, monitor_id, step, bucket, region) DO UPDATE SET
     latency = beaconpost_add_counts(r.latency, excluded.latency), lag = beaconpost_add_counts(r.lag, excluded.lag)`
 
 // store adds all of them, in the order of their keys. Whoever does holds the locks of the monitors' states.
-func (all rollups) store(ctx context.Context, batch *pgx.Batch) {
+func (all rollups) store(batch *pgx.Batch) {
 	keys := make([]rollupKey, 0, len(all))
 	for key := range all {
 		keys = append(keys, key)

@@ -157,7 +157,7 @@ func (s *Store) write(ctx context.Context, q postgres.Querier, all []*judged, ad
 			j.consequences(&what, e, now)
 		}
 	}
-	add.store(ctx, batch)
+	add.store(batch)
 	if batch.Len() > 0 {
 		if err := q.SendBatch(ctx, batch).Close(); err != nil {
 			return what, nil, err
@@ -233,7 +233,7 @@ func (j *judged) queueEffects(batch *pgx.Batch, e verdict.Effects, now time.Time
 			batch.Queue(wakeAlerts, t, in.ID, now)
 			continue
 		}
-		batch.Queue(openIncident, t, in.ID, j.ID, j.project, j.title(), string(in.Cause), storable(in.Detail, detailMost), in.At)
+		batch.Queue(openIncident, t, in.ID, j.ID, j.project, j.title(), string(in.Cause), storable(in.Detail), in.At)
 		batch.Queue(beginAlerts, t, in.ID, now)
 	}
 }

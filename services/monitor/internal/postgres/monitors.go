@@ -113,7 +113,7 @@ func (s *Tenancy) args(m *monitor.Monitor) (pgx.NamedArgs, error) {
 	if secrets.Empty() {
 		return args, nil
 	}
-	plain, err := json.Marshal(secrets)
+	plain, err := json.Marshal(secrets) //nolint:gosec // to be sealed
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func TestLatencyOverAnyRangeIsThatOfItsChecks(t *testing.T) {
 	}
 	require.NoError(t, b.background.db.As(t.Context(), postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
 		batch := &pgx.Batch{}
-		rows.store(ctx, batch)
+		rows.store(batch)
 		return q.SendBatch(ctx, batch).Close()
 	}))
 	require.NoError(t, b.background.RollUp(t.Context(), now, (days+1)*24*time.Hour, (days+1)*24*time.Hour))

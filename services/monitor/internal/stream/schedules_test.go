@@ -134,7 +134,7 @@ func TestAWipedBrokerHeals(t *testing.T) {
 	b.expect(want)
 	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamChecks))
 	b.expect(want) // at once, while it runs
-	require.NoError(t, b.Schedules.Stop(t.Context()))
+	require.NoError(t, b.Stop(t.Context()))
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamChecks))
 	require.NoError(t, stream.EnsureChecks(t.Context(), b.js, 1))
