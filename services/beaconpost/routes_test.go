@@ -40,6 +40,8 @@ type (
 			} `json:"content"`
 		} `json:"requestBody"`
 
+		Security []map[string][]string `json:"security"`
+
 		method, path string
 		schemas      map[string]schema
 	}
@@ -70,6 +72,9 @@ func operations(t *testing.T, url string) []*operation {
 	}
 	require.True(t, slices.ContainsFunc(all, func(op *operation) bool { return op.ID == "create-event" }), "the documents were not read")
 	require.True(t, slices.ContainsFunc(all, func(op *operation) bool { return op.ID == "get-delivery" }), "the documents were not read")
+	for _, op := range all {
+		require.Equal(t, slices.Contains([]string{"public-keys", "get-heartbeat", "head-heartbeat", "post-heartbeat", "get-heartbeat-kind", "head-heartbeat-kind", "post-heartbeat-kind"}, op.ID), op.public(), op.ID)
+	}
 	return all
 }
 
@@ -111,7 +116,17 @@ func isID(name string, s schema) bool {
 }
 
 // target gives the path with the id in its place.
-func (op *operation) target(id string) string { return strings.ReplaceAll(op.path, "{id}", id) }
+func (op *operation) target(id string) string {
+	return strings.NewReplacer("{id}", id, "{check_id}", id, "{token}", "no-such-token-no-such-token-no-such", "{kind}", "start").Replace(op.path)
+}
+
+// public says whether it asks for no credential.
+func (op *operation) public() bool { return len(op.Security) == 0 }
+
+// ofMonitors says whether monitors:read is a scope of it.
+func (op *operation) ofMonitors() bool {
+	return slices.ContainsFunc([]string{"/v1/monitors", "/v1/incidents", "/v1/maintenance-windows", "/v1/alert-"}, func(prefix string) bool { return strings.HasPrefix(op.path, prefix) })
+}
 
 // marker is in everything that tenant A has, so that any answer that shows some of it is found.
 const marker = "belongs-to-tenant-a"
@@ -119,13 +134,15 @@ const marker = "belongs-to-tenant-a"
 // walk is an `up` with tenant A, who has one of everything, and tenant B, who tries to get at it.
 type walk struct {
 	*instance
-	db    *pgtest.Database
-	ops   []*operation
-	a, b  servicetest.Client
-	bID   string // tenant
-	ownID string // an endpoint of B
+	db                     *pgtest.Database
+	ops                    []*operation
+	a, b                   servicetest.Client
+	bID                    string // tenant
+	ownID                  string // an endpoint of B
+	ownMonitor, ownChannel string
 
 	tenant, project, endpoint, key, event, delivery string // of A
+	monitor, incident, window, channel, policy      string
 }
 
 func newWalk(t *testing.T) *walk {
@@ -171,7 +188,23 @@ func newWalk(t *testing.T) *walk {
 		w.a.Do(http.MethodGet, "/v1/endpoints/"+w.endpoint, nil).Want(200, &endpoint)
 		return endpoint.Health.Failures == 1
 	})
+	w.watched(create)
 	return w
+}
+
+// watched gives A something that is watched, and B a monitor. They are paused, and whatever follows from making them has happened.
+func (w *walk) watched(create func(c servicetest.Client, path string, body any) string) {
+	w.t.Helper()
+	body := map[string]any{"name": marker, "kind": "http", "url": "http://127.0.0.1:9/" + marker, "paused": true}
+	w.monitor, w.ownMonitor = create(w.a, "/v1/monitors", body), create(w.b, "/v1/monitors", map[string]any{"name": "b", "kind": "http", "url": "http://127.0.0.1:9/", "paused": true})
+	w.incident = create(w.a, "/v1/incidents", map[string]any{"title": marker, "monitor_id": w.monitor})
+	w.a.Do(http.MethodPost, "/v1/incidents/"+w.incident+"/notes", map[string]any{"author": marker, "text": marker}).Want(201, nil)
+	w.window = create(w.a, "/v1/maintenance-windows", map[string]any{"name": marker, "starts_at": "2036-01-01T00:00:00Z", "ends_at": "2036-01-02T00:00:00Z", "monitors": []string{w.monitor}})
+	w.ownChannel = create(w.b, "/v1/alert-channels", map[string]any{"name": "b", "kind": "email", "email": map[string]any{"to": []string{"b@example.com"}}})
+	w.channel = create(w.a, "/v1/alert-channels", map[string]any{"name": marker, "kind": "email", "email": map[string]any{"to": []string{marker + "@example.com"}}})
+	w.policy = create(w.a, "/v1/alert-policies", map[string]any{"name": marker, "steps": []any{map[string]any{"channels": []string{w.channel}}}})
+	const settled = `SELECT (SELECT count(*) FROM monitor_states WHERE status <> 'paused' OR look_at IS NOT NULL)::text || (SELECT count(*) FROM incidents WHERE untold <> '{}')::text`
+	w.await("the monitors are paused", func() bool { return query(w.t, w.db.URL(pgcluster.Superuser), settled)[0] == "00" })
 }
 
 // everythingOfA reads all rows of tenant A, past the API and past row-level security.
@@ -181,9 +214,13 @@ func (w *walk) everythingOfA() map[string][]string {
 	const tables = `SELECT table_name::text FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'tenant_id'`
 	rows := map[string][]string{"tenants": query(w.t, super, `SELECT to_json(x)::text FROM tenants x WHERE id = $1`, w.tenant)}
 	for _, table := range query(w.t, super, tables) {
+		if table == "endpoint_stats" {
+			continue // of A's own attempt, stored within ten seconds
+		}
 		rows[table] = query(w.t, super, fmt.Sprintf(`SELECT to_json(x)::text FROM %s x WHERE tenant_id = $1 ORDER BY 1`, table), w.tenant)
 	}
-	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "retry_policies", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts"} {
+	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "retry_policies", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts", "monitors", "monitor_states",
+		"monitor_intervals", "incidents", "incident_notes", "maintenance_windows", "alert_channels", "alert_policies"} {
 		require.NotEmptyf(w.t, rows[table], "tenant A has nothing in %s to be robbed of", table)
 	}
 	return rows
@@ -200,7 +237,10 @@ type foreign struct {
 // robberies has an entry for everything in any route's input that is an id. A new route fails the test until it is here.
 func (w *walk) robberies() map[string]foreign {
 	event := map[string]any{"event_type": "order.paid", "payload": 1}
-	return map[string]foreign{
+	monitor := map[string]any{"name": "x", "kind": "http", "url": "https://example.com/"}
+	window := map[string]any{"name": "x", "starts_at": "2036-01-01T00:00:00Z", "ends_at": "2036-01-02T00:00:00Z"}
+	channel := map[string]any{"name": "x", "kind": "email", "email": map[string]any{"to": []string{"x@example.com"}}}
+	robberies := map[string]foreign{
 		"get-event path.id":                   {id: w.event, want: 404},
 		"get-event-payload path.id":           {id: w.event, want: 404},
 		"create-event body.endpoint_id":       {id: w.endpoint, want: 422, body: event},
@@ -229,7 +269,35 @@ func (w *walk) robberies() map[string]foreign {
 		"cancel-delivery path.id":             {id: w.delivery, want: 404},
 		"list-deliveries query.event_id":      {id: w.event, want: 200},
 		"list-deliveries query.endpoint_id":   {id: w.endpoint, want: 200},
+
+		"create-monitor body.project_id":     {id: w.project, want: 422, body: monitor},
+		"list-monitors query.project_id":     {id: w.project, want: 200},
+		"preview-monitor query.id":           {id: w.monitor, want: 404, body: monitor},
+		"preview-monitor body.project_id":    {id: w.project, want: 422, body: monitor},
+		"replace-monitor path.id":            {id: w.monitor, want: 404, body: monitor},
+		"replace-monitor body.project_id":    {id: w.project, want: 422, body: monitor, own: w.ownMonitor},
+		"update-monitor path.id":             {id: w.monitor, want: 404, body: map[string]any{"paused": false}},
+		"get-check path.check_id":            {id: w.monitor, want: 404, own: w.ownMonitor},
+		"list-incidents query.monitor_id":    {id: w.monitor, want: 200},
+		"open-incident body.monitor_id":      {id: w.monitor, want: 422, body: map[string]any{"title": "x"}},
+		"acknowledge-incident path.id":       {id: w.incident, want: 404, body: map[string]any{"by": "x"}},
+		"add-incident-note path.id":          {id: w.incident, want: 404, body: map[string]any{"author": "x", "text": "x"}},
+		"replace-maintenance-window path.id": {id: w.window, want: 404, body: window},
+		"replace-alert-channel path.id":      {id: w.channel, want: 404, body: channel},
+		"replace-alert-policy path.id":       {id: w.policy, want: 404, body: map[string]any{"name": "x", "steps": []any{map[string]any{"channels": []string{w.ownChannel}}}}},
 	}
+	for id, routes := range map[string][]string{
+		w.monitor:  {"get-monitor", "delete-monitor", "pause-monitor", "resume-monitor", "check-monitor", "list-checks", "get-check", "list-intervals", "monitor-uptime", "monitor-latency", "monitor-schedule"},
+		w.incident: {"get-incident", "resolve-incident"},
+		w.window:   {"get-maintenance-window", "delete-maintenance-window"},
+		w.channel:  {"get-alert-channel", "delete-alert-channel", "test-alert-channel"},
+		w.policy:   {"get-alert-policy", "delete-alert-policy"},
+	} {
+		for _, route := range routes {
+			robberies[route+" path.id"] = foreign{id: id, want: 404}
+		}
+	}
+	return robberies
 }
 
 // send makes the request with id in the place that input names.
@@ -240,6 +308,9 @@ func (f foreign) send(c servicetest.Client, op *operation, input, id string) ser
 	switch where, name, _ := strings.Cut(input, "."); where {
 	case "path":
 		path = op.target(id)
+		if name != "id" { // another one of the path's
+			path = strings.ReplaceAll(strings.Replace(op.path, "{id}", f.own, 1), "{"+name+"}", id)
+		}
 	case "query":
 		path += "?" + name + "=" + id
 	case "body":
@@ -287,6 +358,7 @@ func TestRoutesKeepTenantsApart(t *testing.T) {
 	for _, path := range []string{
 		"/v1/events/" + w.event, "/v1/endpoints/" + w.endpoint, "/v1/deliveries/" + w.delivery,
 		"/v1/endpoints?project_id=" + w.project, "/v1/deliveries?event_id=" + w.event, "/v1/projects", "/v1/api-keys",
+		"/v1/monitors/" + w.monitor, "/v1/incidents?monitor_id=" + w.monitor, "/v1/maintenance-windows/" + w.window, "/v1/alert-channels/" + w.channel, "/v1/alert-policies/" + w.policy,
 	} {
 		answer := w.a.Do(http.MethodGet, path, nil).Want(200, nil)
 		if !strings.Contains(path, "deliveries") { // they show ids only
@@ -299,7 +371,7 @@ func TestRoutesKeepTenantsApart(t *testing.T) {
 
 func (w *walk) requireNothingShown(name string, answer servicetest.Answer) {
 	w.t.Helper()
-	for _, secret := range []string{marker, w.tenant, w.project, w.endpoint, w.key, w.event, w.delivery} {
+	for _, secret := range []string{marker, w.tenant, w.project, w.endpoint, w.key, w.event, w.delivery, w.monitor, w.incident, w.window, w.channel, w.policy} {
 		require.NotContains(w.t, string(answer.Body), secret, name)
 	}
 	if answer.Status == 404 {
@@ -310,9 +382,14 @@ func (w *walk) requireNothingShown(name string, answer servicetest.Answer) {
 // everyRoute calls each route with ids of A and a body that would be accepted as far as it goes.
 func (w *walk) everyRoute(c servicetest.Client, check func(name string, answer servicetest.Answer)) {
 	w.t.Helper()
+	w.routes(c, func(*operation) bool { return true }, check)
+}
+
+func (w *walk) routes(c servicetest.Client, which func(*operation) bool, check func(name string, answer servicetest.Answer)) {
+	w.t.Helper()
 	robberies := w.robberies()
 	for _, op := range w.ops {
-		if op.ID == "public-keys" { // the one route that asks for no credential
+		if op.public() || !which(op) {
 			continue
 		}
 		f := robberies[op.ID+" path.id"]
@@ -355,11 +432,15 @@ func TestRoutesDemandAScope(t *testing.T) {
 	before := w.everythingOfA()
 	operators := map[string]bool{"create-tenant": true, "list-tenants": true, "get-tenant": true}
 	// Of tenant A itself, with a scope that is none of these routes'.
-	scopeless := servicetest.Client{T: t, URL: w.URL, Token: run(t, nil, "token", "--data-dir", w.dir, "--tenant", w.tenant, "--scope", "monitors:read").line()}
-	w.everyRoute(scopeless, func(route string, answer servicetest.Answer) {
-		answer.WantProblem(403, "insufficient_scope", "")
-		w.requireNothingShown(route, answer)
-	})
+	for scope, which := range map[string]func(*operation) bool{
+		"monitors:read": func(op *operation) bool { return !op.ofMonitors() }, "deliveries:read": (*operation).ofMonitors,
+	} {
+		scopeless := servicetest.Client{T: t, URL: w.URL, Token: run(t, nil, "token", "--data-dir", w.dir, "--tenant", w.tenant, "--scope", scope).line()}
+		w.routes(scopeless, which, func(route string, answer servicetest.Answer) {
+			answer.WantProblem(403, "insufficient_scope", "")
+			w.requireNothingShown(route, answer)
+		})
+	}
 	// The operator manages tenants and does not reach into them.
 	w.everyRoute(w.operator(), func(route string, answer servicetest.Answer) {
 		require.Equalf(t, operators[route], answer.Status != 403, "%s: %d %s", route, answer.Status, answer.Body)

@@ -27,6 +27,8 @@ type Monitors interface {
 	List(ctx context.Context, t tenant.ID, f ledger.Filter) ([]ledger.Watched, error)
 	Update(ctx context.Context, t tenant.ID, id uuid.UUID, change func(*monitor.Monitor) error) (ledger.Watched, error)
 	Delete(ctx context.Context, t tenant.ID, id uuid.UUID) error
+	// CheckProject says whether a project of t exists; nil does.
+	CheckProject(ctx context.Context, t tenant.ID, id *uuid.UUID) error
 }
 
 // Results reads what was found of a monitor, be it deleted or not.
@@ -69,6 +71,7 @@ type Alerts interface {
 type Store interface {
 	Monitors
 	Results
+	Samples
 	Incidents
 	Alerts
 	Windows
@@ -99,6 +102,7 @@ type Handlers struct {
 func (h *Handlers) Register(api *httpapi.API) {
 	h.registerMonitors(api)
 	h.registerResults(api)
+	h.registerScrape(api)
 	h.registerIncidents(api)
 	h.registerWindows(api)
 	h.registerChannels(api)

@@ -141,6 +141,9 @@ func (h *Handlers) previewMonitor(ctx context.Context, in *previewInput) (*struc
 	if err := h.checkMonitor(m, in.Body.SLO); err != nil {
 		return nil, err
 	}
+	if err := h.Store.CheckProject(ctx, t, m.ProjectID); err != nil {
+		return nil, err
+	}
 	_, after := m.Spec.Split()
 	return &struct{ Body previewView }{previewView{settingsOf(m), !reflect.DeepEqual(before, after)}}, nil
 }

@@ -101,6 +101,8 @@ func (s *store) Rollups(_ context.Context, _ tenant.ID, _ uuid.UUID, _ string, s
 	return s.rollups(spans), nil
 }
 
+func (s *store) CheckProject(context.Context, tenant.ID, *uuid.UUID) error { return nil }
+
 func (s *store) CreateChannel(_ context.Context, _ tenant.ID, c alert.Channel) error {
 	s.channels = append(s.channels, c)
 	return nil

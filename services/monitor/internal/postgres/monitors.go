@@ -83,6 +83,11 @@ func checkProject(ctx context.Context, q postgres.Querier, t tenant.ID, id *uuid
 	return nil
 }
 
+// CheckProject says whether a project of t exists; nil does.
+func (s *Tenancy) CheckProject(ctx context.Context, t tenant.ID, id *uuid.UUID) error {
+	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error { return checkProject(ctx, q, t, id) })
+}
+
 func nameTaken(err error) error {
 	if postgres.IsConstraint(err, "monitors_name") {
 		taken := fault.Conflict("monitor_name_taken", "There is a monitor with this name.")
