@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the Go toolchain, then sees to it that what the arguments name is on this machine: postgres, node, cc.
+# Checks the Go toolchain, then sees to it that what the arguments name is on this machine: postgres, node, cc, ip.
 # What is there already costs nothing and needs no privileges; what is missing is installed with apt-get.
 set -euo pipefail
 
@@ -40,6 +40,8 @@ have_postgres() {
 
 have_node() { command -v node >/dev/null && command -v npm >/dev/null; }
 
+have_ip() { command -v ip >/dev/null; }
+
 have_cc() { command -v "$(go env CC)" >/dev/null; }
 
 # describe NAME says for people what is meant and what to do without apt-get.
@@ -47,6 +49,7 @@ describe() {
 	case $1 in
 	postgres) echo 'Postgres is missing. Install version 15 or newer and put initdb and postgres on PATH, or set BEACONPOST_POSTGRES_BIN to their directory.' ;;
 	node) echo 'Node.js with npm is missing. Install version 18 or newer and put both on PATH.' ;;
+	ip) echo 'The command ip is missing. Install iproute2: a test cuts a network with it.' ;;
 	cc) echo 'A C compiler is missing. Install gcc or clang, or set CC to one.' ;;
 	esac
 }
@@ -56,6 +59,7 @@ packages() {
 	case $1 in
 	postgres) echo postgresql ;;
 	node) echo nodejs npm ;;
+	ip) echo iproute2 ;;
 	cc) echo gcc libc6-dev ;;
 	*) fail "unknown dependency $1" ;;
 	esac

@@ -181,6 +181,8 @@ CREATE TABLE monitor_checks (
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX monitor_checks_by_monitor ON monitor_checks (tenant_id, monitor_id, id);
+-- Who looks for what went wrong looks for a few among very many.
+CREATE INDEX monitor_checks_not_up ON monitor_checks (tenant_id, monitor_id, id) WHERE outcome <> 'up';
 
 -- Counts and histograms by five minutes, hour and day. A result adds to them in the transaction that stores it, so late ones count and duplicates do not.
 -- Longer steps are made of shorter ones.

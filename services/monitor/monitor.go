@@ -91,6 +91,7 @@ func (p *parts) startEngine() (err error) {
 	p.prober = probe.New(probe.Config{Network: cfg.Network, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
 	p.platform.Push("prober", time.Second, func(context.Context) error { p.prober.Close(); return nil })
 	egress := monitor.NewCanaries(canaries(cfg.Canaries)...)
+	p.platform.Push("rounds of canaries", 5*time.Second, egress.Stop)
 	looks := lifecycle.NewGroup(context.Background())
 	looks.Go(egress.Run)
 	p.platform.Push("canaries", 5*time.Second, looks.Stop)

@@ -94,6 +94,11 @@ func (b *bundle) query(sql string, args ...any) string {
 func (b *bundle) eventually(want, sql string, args ...any) {
 	b.t.Helper()
 	got := ""
+	defer func() {
+		if b.t.Failed() {
+			b.t.Logf("the last answer was %q", got)
+		}
+	}()
 	require.Eventuallyf(b.t, func() bool {
 		got = b.query(sql, args...)
 		return got == want

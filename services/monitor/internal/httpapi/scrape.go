@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -47,29 +48,40 @@ type scrapeInput struct {
 	ProjectID string `query:"project_id" format:"uuid" doc:"Only monitors of this project."`
 }
 
-func (s *scraper) scrape(ctx context.Context, in *scrapeInput) (*huma.StreamResponse, error) {
+func (s *scraper) scrape(_ context.Context, in *scrapeInput) (*huma.StreamResponse, error) {
 	project, err := httpapi.OptionalID("project_id", in.ProjectID)
 	if err != nil {
 		return nil, err
 	}
+	f := ledger.SampleFilter{Tag: in.Tag, Project: project, Limit: scrapedMost}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		r, w := humachi.Unwrap(hctx)
+		if err := s.serve(w, r, f); err != nil {
+			httpapi.WriteError(w, r, err)
+		}
+	}}, nil
+}
+
+// serve answers, unless it gives an error.
+func (s *scraper) serve(w http.ResponseWriter, r *http.Request, f ledger.SampleFilter) error {
+	ctx := r.Context()
 	select {
 	case s.room <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fault.Unavailable(ctx.Err(), time.Second, "Other scrapes are under way.")
-	}
-	samples, err := s.samples.Samples(ctx, httpapi.Tenant(ctx), ledger.SampleFilter{Tag: in.Tag, Project: project, Limit: scrapedMost}, time.Now())
-	if err == nil && len(samples) > scrapedMost {
-		err = fault.Invalid("too_many_monitors", "tag", fmt.Sprintf("Expected at most %d monitors. Narrow each scrape by tag or project_id.", scrapedMost))
-	}
-	if err != nil {
-		<-s.room
-		return nil, err
-	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer func() { <-s.room }()
-		r, w := humachi.Unwrap(hctx)
-		reg := prometheus.NewRegistry()
-		reg.MustRegister(&collection{s.series, samples})
-		promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
-	}}, nil
+	case <-ctx.Done():
+		return fault.Unavailable(ctx.Err(), time.Second, "Other scrapes are under way.")
+	}
+	samples, err := s.samples.Samples(ctx, httpapi.Tenant(ctx), f, time.Now())
+	if err != nil {
+		return err
+	}
+	if len(samples) > f.Limit {
+		return fault.Invalid("too_many_monitors", "tag", fmt.Sprintf("Expected at most %d monitors. Narrow each scrape by tag or project_id.", f.Limit))
+	}
+	reg := prometheus.NewRegistry()
+	if err := reg.Register(&collection{s.series, samples}); err != nil {
+		return err
+	}
+	promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+	return nil
 }

@@ -15,6 +15,7 @@ const (
 // Canaries are places that are there when the network is: a prober that reaches none of them has no say about others. It is safe for concurrent use.
 type Canaries struct {
 	reach  []func(ctx context.Context) error
+	rounds sync.WaitGroup
 	mu     sync.Mutex
 	upAt   time.Time     // when one was reached last: the start of that attempt
 	asking chan struct{} // closed when the round under way is over; nil: none is
@@ -42,6 +43,12 @@ func (c *Canaries) Run(ctx context.Context) {
 	}
 }
 
+// Stop waits for a round that is under way, which takes as long as canaryTimeout at most. Nobody asks any more.
+func (c *Canaries) Stop(context.Context) error {
+	c.rounds.Wait()
+	return nil
+}
+
 // IsUp is what was found out last.
 func (c *Canaries) IsUp() bool {
 	c.mu.Lock()
@@ -64,7 +71,7 @@ func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 		if asking == nil {
 			asking = make(chan struct{})
 			c.asking = asking
-			go c.round(context.WithoutCancel(ctx), asking)
+			c.rounds.Go(func() { c.round(context.WithoutCancel(ctx), asking) })
 		}
 		c.mu.Unlock()
 		select {
@@ -85,7 +92,7 @@ func (c *Canaries) round(ctx context.Context, over chan struct{}) {
 	began := time.Now()
 	answers := make(chan error, len(c.reach))
 	for _, reach := range c.reach {
-		go func() { answers <- reach(ctx) }()
+		c.rounds.Go(func() { answers <- reach(ctx) })
 	}
 	up := false
 	for range c.reach {

@@ -40,9 +40,10 @@ const (
 	checkColumns = `
 SELECT id, monitor_id, slot, started_at, duration_us, lag_us, coalesce(resolve_us, 0), coalesce(connect_us, 0), coalesce(tls_us, 0), coalesce(processing_us, 0), coalesce(transfer_us, 0),
     coalesce(status_code, 0), confirmation, outcome, coalesce(cause, ''), region, coalesce(detail, ''), coalesce(ip, '')`
-	listChecks = checkColumns + `, NULL FROM monitor_checks
-WHERE tenant_id = @tenant AND monitor_id = @monitor AND id >= @from AND id < @until AND (@outcome = '' OR outcome = @outcome) AND (@region = '' OR region = @region)
-ORDER BY id DESC LIMIT @limit`
+	checksOf = checkColumns + `, NULL FROM monitor_checks
+WHERE tenant_id = @tenant AND monitor_id = @monitor AND id >= @from AND id < @until AND (@region = '' OR region = @region)`
+	listChecks = checksOf + ` AND (@outcome = '' OR outcome = @outcome) ORDER BY id DESC LIMIT @limit`
+	listNotUp  = checksOf + ` AND outcome <> 'up' AND outcome = @outcome ORDER BY id DESC LIMIT @limit` // they are few, and have an index
 )
 
 // Checks gives at most limit+1 checks of a monitor without their evidence, newest slot first.
@@ -50,8 +51,12 @@ func (s *Tenancy) Checks(ctx context.Context, t tenant.ID, id uuid.UUID, f ledge
 	args := pgx.NamedArgs{
 		"tenant": t.UUID(), "monitor": id, "from": uuid7.Floor(f.From), "until": before(f.To, f.Cursor), "outcome": f.Outcome, "region": f.Region, "limit": f.Limit + 1,
 	}
+	query := listChecks
+	if f.Outcome != "" && f.Outcome != string(check.Up) {
+		query = listNotUp
+	}
 	err = s.ofMonitor(ctx, t, id, func(ctx context.Context, q postgres.Querier, _ float64) error {
-		rows, err := q.Query(ctx, listChecks, args)
+		rows, err := q.Query(ctx, query, args)
 		if err != nil {
 			return err
 		}

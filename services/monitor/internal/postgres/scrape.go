@@ -216,14 +216,14 @@ func (g *gathering) queueFailures(batch *pgx.Batch) {
 	})
 }
 
-// As sumTimes, for many monitors. The interval that a window begins in is the last one that starts before it.
+// As sumTimes, for many monitors. The first interval that matters is the last one that starts before the longest window.
 const sumWindows = `
 SELECT k.id, w.n, i.status, (sum(extract(epoch FROM least(i.ended_at, $4) - greatest(i.started_at, w.since))) * 1000000)::bigint
 FROM unnest($2::uuid[]) AS k (id)
+CROSS JOIN LATERAL (SELECT coalesce(
+    (SELECT started_at FROM monitor_intervals WHERE tenant_id = $1 AND monitor_id = k.id AND started_at <= $5 ORDER BY started_at DESC LIMIT 1), '-infinity') AS at OFFSET 0) first
 CROSS JOIN LATERAL (
-    SELECT status, started_at, ended_at FROM monitor_intervals
-    WHERE tenant_id = $1 AND monitor_id = k.id AND started_at < $4 AND started_at >= coalesce(
-        (SELECT f.started_at FROM monitor_intervals f WHERE f.tenant_id = $1 AND f.monitor_id = k.id AND f.started_at <= $5 ORDER BY f.started_at DESC LIMIT 1), '-infinity')) i
+    SELECT status, started_at, ended_at FROM monitor_intervals WHERE tenant_id = $1 AND monitor_id = k.id AND started_at < $4 AND started_at >= first.at OFFSET 0) i
 JOIN unnest($3::timestamptz[]) WITH ORDINALITY AS w (since, n) ON coalesce(i.ended_at, 'infinity') > w.since
 GROUP BY k.id, w.n, i.status`
 
