@@ -152,6 +152,7 @@ CREATE TABLE notifications (
     remaining    text[],           -- recipients that have not got it, after an attempt that reached some; null: all
     status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'sent', 'failed')),
     attempts     integer NOT NULL DEFAULT 0,
+    batch        uuid,                 -- of those that are tried together: the first one's id
     next_at      timestamptz NOT NULL, -- not before this; of one that is being sent, until when it is somebody's
     sent_at      timestamptz,
     last_error   text,
@@ -233,6 +234,7 @@ GRANT SELECT, INSERT ON incident_notes TO beaconpost_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON maintenance_windows TO beaconpost_api;
 GRANT SELECT ON monitor_checks, monitor_rollups, notifications TO beaconpost_api;
 
+GRANT UPDATE (sealed_key_id, sealed) ON monitors TO beaconpost_monitor; -- after a new key was put in front
 GRANT SELECT ON monitors, maintenance_windows, alert_channels, alert_policies TO beaconpost_monitor;
 GRANT SELECT, INSERT, UPDATE ON monitor_states, monitor_intervals, incidents, alert_progress, notifications, monitor_rollups TO beaconpost_monitor;
 GRANT SELECT, INSERT ON monitor_checks, incident_notes TO beaconpost_monitor;

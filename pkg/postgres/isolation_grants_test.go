@@ -122,7 +122,7 @@ beaconpost_monitor: monitor_checks: INSERT, SELECT
 beaconpost_monitor: monitor_intervals: INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_rollups: INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_states: INSERT, SELECT, UPDATE
-beaconpost_monitor: monitors: SELECT
+beaconpost_monitor: monitors: SELECT, UPDATE (sealed, sealed_key_id)
 beaconpost_monitor: notifications: INSERT, SELECT, UPDATE
 beaconpost_monitor: schema public: USAGE
 beaconpost_monitor: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id)

@@ -16,6 +16,7 @@ import (
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/demo"
 	"github.com/beaconpost/beaconpost/services/beaconpost/internal/up"
 	"github.com/beaconpost/beaconpost/services/ingest"
+	"github.com/beaconpost/beaconpost/services/monitor"
 )
 
 func tokenCommand() *cli.Command {
@@ -104,20 +105,25 @@ func keygenCommand() *cli.Command {
 
 func secretsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "secrets", Usage: "look after sealed signing secrets",
+		Name: "secrets", Usage: "look after sealed secrets",
 		Commands: []*cli.Command{{
-			Name: "reseal", Usage: "seal every signing secret with the first key of BEACONPOST_SECRETS_KEYS",
+			Name: "reseal", Usage: "seal every secret of endpoints and monitors with the first key of BEACONPOST_SECRETS_KEYS",
 			Description: "After a new key was put in front: seals what older keys sealed, so that they can be taken out. Services may run meanwhile.",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "database-url", Sources: cli.EnvVars("BEACONPOST_DATABASE_URL"), Required: true},
 				&cli.StringFlag{Name: "keys", Sources: cli.EnvVars("BEACONPOST_SECRETS_KEYS"), Required: true},
 			},
 			Action: func(ctx context.Context, cmd *cli.Command) error {
-				n, err := ingest.Reseal(ctx, config.Secret(cmd.String("database-url")), config.Secret(cmd.String("keys")))
+				database, keys := config.Secret(cmd.String("database-url")), config.Secret(cmd.String("keys"))
+				n, err := ingest.Reseal(ctx, database, keys)
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.Root().Writer, "sealed %d secrets again\n", n)
+				of, err := monitor.Reseal(ctx, database, keys)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.Root().Writer, "sealed %d secrets again\n", n+of)
 				return err
 			},
 		}},

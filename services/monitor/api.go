@@ -51,9 +51,9 @@ func (t tester) TestChannel(ctx context.Context, _ tenant.ID, c alert.Channel) e
 	case t.sender == nil:
 		return fault.Conflict("mail_not_configured", "This installation has no mail relay: channels of kind email do not work.")
 	case mail.Temporary(err):
-		return fault.Unavailable(err, time.Minute, "The mail relay did not take the message: "+err.Error())
+		return fault.Unavailable(err, time.Minute, "The mail relay did not take the message: "+problemOf(err))
 	}
-	return fault.Invalid("channel_refused", "email.to", "The mail relay refused the message: "+err.Error())
+	return fault.Invalid("channel_refused", "email.to", "The mail relay refused the message: "+problemOf(err))
 }
 
 // beats takes the calls of heartbeats.

@@ -28,6 +28,7 @@ type Settings struct {
 	Concurrency    int             `env:"CONCURRENCY" envDefault:"2048" doc:"Checks at the same time per replica. When a fifth of the targets hang for 10 s it takes ten times as many as when none does."`
 	Canaries       []string        `env:"CANARIES" doc:"Places (host:port, separated by commas) that can be connected to when the network is there. A check that fails while none of them can be is not_checked. None: the network is believed to be there."`
 	Network        netguard.Policy `envPrefix:"NETWORK_"`
+	AllowProxies   bool            `env:"ALLOW_PROXIES" doc:"Checks may go through a proxy that their monitor names. What is behind it the network policy does not see."`
 	DryRun         bool            `env:"DRY_RUN" doc:"No check is made: each is up at once. To measure the schedule on its own."`
 	CheckRetention time.Duration   `env:"CHECK_RETENTION" envDefault:"720h" doc:"Age at which single checks are dropped, in whole days."`
 	FiveRetention  time.Duration   `env:"ROLLUP_5M_RETENTION" envDefault:"2160h" doc:"Age at which rollups of five minutes are dropped, in whole days."`

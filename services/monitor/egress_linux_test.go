@@ -42,7 +42,7 @@ func (n *elsewhere) ip(args ...string) {
 	n.t.Helper()
 	out, err := exec.CommandContext(n.t.Context(), "ip", args...).CombinedOutput()
 	if err != nil && n.t.Context().Err() != nil { // the cleanup comes after the test's context
-		out, err = exec.Command("ip", args...).CombinedOutput() //nolint:noctx // see above
+		out, err = exec.Command("ip", args...).CombinedOutput()
 	}
 	require.NoError(n.t, err, "ip %v: %s", args, out)
 }
@@ -60,7 +60,7 @@ func (n *elsewhere) listen(port int) net.Listener {
 		ns, err := os.Open("/run/netns/" + n.name)
 		if err == nil {
 			defer ns.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) //nolint:gosec // a file descriptor is small
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		}
 		var ln net.Listener
 		if err == nil {
@@ -78,7 +78,10 @@ func (n *elsewhere) listen(port int) net.Listener {
 func TestAProberWithoutANetworkAccusesNobody(t *testing.T) {
 	t.Parallel()
 	far := newElsewhere(t)
-	go func() { _ = http.Serve(far.listen(8080), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }() //nolint:gosec // ends with the listener
+	web := far.listen(8080)
+	go func() {
+		_ = http.Serve(web, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // ends with the listener
+	}()
 	canary := far.listen(9090)
 	go func() {
 		for {

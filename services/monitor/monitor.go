@@ -54,7 +54,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	platform.Push("publisher", 5*time.Second, publisher.Close)
-	p.store = monitorpg.NewStore(platform.DB, cfg.SecretsKeys, publisher.Ready, tel.Log)
+	if p.store, err = monitorpg.NewStore(platform.DB, cfg.SecretsKeys, publisher.Ready, tel.Log); err != nil {
+		return nil, err
+	}
 	if err := p.startSchedules(); err != nil {
 		return nil, err
 	}
@@ -65,7 +67,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.startBackground(notify)
+	alerts := lifecycle.NewGroup(context.Background())
+	notify.run(alerts)
+	platform.Push("alerts", cfg.SMTP.Timeout+10*time.Second, alerts.Stop) // mails under way are sent to their end
+	p.startBackground()
 
 	api := httpapi.New(httpapi.Config{
 		Service: "monitor", Title: "Beaconpost monitor", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
@@ -88,7 +93,7 @@ func (p *parts) startSchedules() (err error) {
 
 func (p *parts) startEngine() (err error) {
 	cfg := p.cfg.Monitor
-	p.prober = probe.New(probe.Config{Network: cfg.Network, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
+	p.prober = probe.New(probe.Config{Network: cfg.Network, AllowProxies: cfg.AllowProxies, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
 	p.platform.Push("prober", time.Second, func(context.Context) error { p.prober.Close(); return nil })
 	egress := monitor.NewCanaries(canaries(cfg.Canaries)...)
 	p.platform.Push("rounds of canaries", 5*time.Second, egress.Stop)
@@ -143,12 +148,12 @@ const (
 	lookEvery = 500 * time.Millisecond
 	rollEvery = 5 * time.Minute
 	// What is rolled up again: results come late by as long as Postgres was away.
-	rolledBack = 3 * time.Hour
+	rolledBack = monitorpg.RolledBack
 	rolledUpTo = 48 * time.Hour
 )
 
 // startBackground does what no result and no request asks for. Any number of replicas may do it.
-func (p *parts) startBackground(notify *notifier) {
+func (p *parts) startBackground() {
 	group := lifecycle.NewGroup(context.Background())
 	group.Every(lookEvery, p.look)
 	group.Every(lookEvery, func(ctx context.Context) {
@@ -159,7 +164,6 @@ func (p *parts) startBackground(notify *notifier) {
 			}
 		}
 	})
-	notify.run(group)
 	maintain := func(ctx context.Context) {
 		keep := monitorpg.Retention{Checks: p.cfg.Monitor.CheckRetention, Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention}
 		ahead, err := p.store.Maintain(ctx, keep)

@@ -19,6 +19,8 @@ const (
 	alertEvery   = 500 * time.Millisecond
 	sendEvery    = time.Second
 	sendParallel = 8
+	settleTries  = 3
+	settlePause  = time.Second
 )
 
 // notifier sends what alert policies decide on. Any number of replicas may run one.
@@ -66,7 +68,9 @@ func (n *notifier) run(group *lifecycle.Group) {
 			}
 		}
 	})
-	group.Every(sendEvery, n.send)
+	if n.sender != nil { // what this process cannot send another one can
+		group.Every(sendEvery, n.send)
+	}
 }
 
 // send sends what is due. What was claimed is recorded even if the service is being stopped.
@@ -90,12 +94,17 @@ func (n *notifier) send(ctx context.Context) {
 func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 	err := n.deliver(ctx, o)
 	var again []string
-	if err != nil && !o.Gone && n.sender != nil && mail.Temporary(err) {
+	if err != nil && !o.Gone && mail.Temporary(err) {
 		again = mail.Remaining(o.Channel.Email.To, err)
 	}
-	status, settling := n.store.Settle(ctx, o, err, again)
+	status, settling := "", errors.New("not tried")
+	for try := 0; settling != nil && try < settleTries; try++ { // what is not recorded is sent again
+		if status, settling = n.store.Settle(ctx, o, problemOf(err), again); settling != nil {
+			n.trouble("record messages", settling)
+			lifecycle.Wait(ctx, settlePause)
+		}
+	}
 	if settling != nil {
-		n.trouble("record messages", settling)
 		return
 	}
 	n.sent.WithLabelValues(alert.Email, status).Inc()
@@ -106,12 +115,20 @@ func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 	}
 }
 
+// problemOf is what a tenant is told: what the relay said of recipients, and nothing of the relay.
+func problemOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	if refused, ok := errors.AsType[*mail.Undelivered](err); ok {
+		return refused.Error()
+	}
+	return "The mail relay could not be used."
+}
+
 func (n *notifier) deliver(ctx context.Context, o monitorpg.Outgoing) error {
-	switch {
-	case o.Gone:
+	if o.Gone {
 		return errors.New("the channel was deleted")
-	case n.sender == nil:
-		return errNoRelay
 	}
 	return n.sender.Send(ctx, o.Channel.Email.To, alert.Compose(o.Batch[0].Kind, o.Reports, time.Now()), o.ID.String())
 }
@@ -122,6 +139,6 @@ func (n *notifier) test(ctx context.Context, c alert.Channel) error {
 		return errNoRelay
 	}
 	return n.sender.Send(ctx, c.Email.To, alert.Message{
-		Subject: "Test of the channel " + c.Name, Text: "This is a test of the alert channel " + c.Name + ". Nothing is wrong.\n",
+		Subject: "Test of an alert channel", Text: "This is a test of the alert channel " + c.ID.String() + ". Nothing is wrong.\n", // no words of the tenant's: it chooses the recipients
 	}, c.ID.String()+"."+time.Now().UTC().Format(time.RFC3339Nano))
 }

@@ -11,11 +11,11 @@ func fieldsOf(kind Kind) []string {
 	switch kind {
 	case HTTP:
 		return []string{
-			"url", "ip_family", "method", "headers", "body", "auth", "max_redirects", "max_body_bytes", "http_version", "tls",
+			"url", "ip_family", "method", "headers", "body", "auth", "proxy", "cache_token", "max_redirects", "max_body_bytes", "http_version", "tls",
 			"status_codes", "expect_headers", "expect_body", "expect_json", "assert", "certificate_days",
 		}
 	case WebSocket:
-		return []string{"url", "ip_family", "headers", "auth", "tls", "send", "expect", "assert", "certificate_days"}
+		return []string{"url", "ip_family", "headers", "auth", "proxy", "tls", "send", "expect", "assert", "certificate_days"}
 	case TCP:
 		return []string{"host", "port", "ip_family", "tls", "send", "expect", "starttls", "assert", "certificate_days"}
 	case TLS:

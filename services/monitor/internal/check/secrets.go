@@ -13,10 +13,13 @@ type Secrets struct {
 	Auth      *Auth             `json:"auth,omitempty"`
 	ClientKey string            `json:"client_key,omitempty"`
 	Headers   map[string]string `json:"headers,omitempty"` // those whose names say so
+	Proxy     string            `json:"proxy,omitempty"`   // the whole URL of one that has a password
 }
 
 // Empty says whether there are none.
-func (s *Secrets) Empty() bool { return s.Auth == nil && s.ClientKey == "" && len(s.Headers) == 0 }
+func (s *Secrets) Empty() bool {
+	return s.Auth == nil && s.ClientKey == "" && len(s.Headers) == 0 && s.Proxy == ""
+}
 
 // Split gives the spec without its secrets, and these.
 func (s *Spec) Split() (open Spec, secrets Secrets) {
@@ -26,6 +29,9 @@ func (s *Spec) Split() (open Spec, secrets Secrets) {
 		options := *s.TLS
 		secrets.ClientKey, options.ClientKey = options.ClientKey, ""
 		open.TLS = &options
+	}
+	if s.proxyPassword() != "" {
+		secrets.Proxy, open.Proxy = s.Proxy, ""
 	}
 	for name, value := range s.Headers {
 		if !isSecret(name) {
@@ -47,6 +53,9 @@ func (s *Spec) Join(secrets Secrets) {
 	if secrets.ClientKey != "" && s.TLS != nil {
 		s.TLS.ClientKey = secrets.ClientKey
 	}
+	if secrets.Proxy != "" {
+		s.Proxy = secrets.Proxy
+	}
 	for name, value := range secrets.Headers {
 		if s.Headers == nil {
 			s.Headers = map[string]string{}
@@ -63,9 +72,10 @@ func (s *Spec) Masked() Spec {
 	masked, secrets := s.Split()
 	mask := Secrets{Headers: map[string]string{}}
 	if secrets.Auth != nil {
-		mask.Auth = &Auth{Username: secrets.Auth.Username, Password: hide(secrets.Auth.Password), Bearer: hide(secrets.Auth.Bearer)}
+		mask.Auth = secrets.Auth.masked()
 	}
 	mask.ClientKey = hide(secrets.ClientKey)
+	mask.Proxy = withPassword(secrets.Proxy, Hidden)
 	for name := range secrets.Headers {
 		mask.Headers[name] = Hidden
 	}
@@ -79,10 +89,10 @@ func (s *Spec) Unmask(stored *Spec) {
 		return
 	}
 	if s.Auth != nil && stored.Auth != nil {
-		auth := *s.Auth
-		unhide(&auth.Password, stored.Auth.Password)
-		unhide(&auth.Bearer, stored.Auth.Bearer)
-		s.Auth = &auth
+		s.Auth = s.Auth.unmasked(stored.Auth)
+	}
+	if s.proxyPassword() == Hidden && stored.proxyPassword() != "" {
+		s.Proxy = withPassword(s.Proxy, stored.proxyPassword())
 	}
 	if s.TLS != nil && stored.TLS != nil {
 		options := *s.TLS
@@ -96,13 +106,69 @@ func (s *Spec) Unmask(stored *Spec) {
 	}
 }
 
-// origin is to whom a spec's secrets are shown.
-func origin(s *Spec) string {
-	at := s.Host + ":" + strconv.Itoa(s.Port)
-	if u, err := url.Parse(s.URL); err == nil {
-		at += " " + u.Scheme + "://" + strings.ToLower(u.Host)
+func (a *Auth) masked() *Auth {
+	masked := &Auth{Username: a.Username, Password: hide(a.Password), Bearer: hide(a.Bearer)}
+	if a.OAuth2 != nil {
+		oauth := *a.OAuth2
+		oauth.ClientSecret = hide(oauth.ClientSecret)
+		masked.OAuth2 = &oauth
 	}
-	return at
+	return masked
+}
+
+// unmasked is for the same target. A client's secret is shown to the token endpoint before, which has to be the same too.
+func (a *Auth) unmasked(stored *Auth) *Auth {
+	auth := *a
+	unhide(&auth.Password, stored.Password)
+	unhide(&auth.Bearer, stored.Bearer)
+	if a.OAuth2 != nil && stored.OAuth2 != nil && originOf(a.OAuth2.TokenURL) == originOf(stored.OAuth2.TokenURL) {
+		oauth := *a.OAuth2
+		unhide(&oauth.ClientSecret, stored.OAuth2.ClientSecret)
+		auth.OAuth2 = &oauth
+	}
+	return &auth
+}
+
+// origin is to whom a spec's secrets are shown: its target, and the proxy on the way there.
+func origin(s *Spec) string {
+	return s.Host + ":" + strconv.Itoa(s.Port) + " " + originOf(s.URL) + " " + originOf(s.Proxy)
+}
+
+func originOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host)
+}
+
+// cutPassword gives the password in a URL as it is written there, and what is before and after it. Without one, password and after are "".
+func cutPassword(text string) (before, password, after string) {
+	scheme, authority, _ := strings.Cut(text, "://")
+	start := len(scheme) + len("://")
+	if end := strings.IndexAny(authority, "/?#"); end >= 0 {
+		authority = authority[:end]
+	}
+	at, colon := strings.LastIndexByte(authority, '@'), strings.IndexByte(authority, ':')
+	if at < 0 || colon < 0 || colon > at {
+		return text, "", ""
+	}
+	return text[:start+colon+1], text[start+colon+1 : start+at], text[start+at:]
+}
+
+// proxyPassword gives the password of the proxy as it is written in the URL.
+func (s *Spec) proxyPassword() string {
+	_, password, _ := cutPassword(s.Proxy)
+	return password
+}
+
+// withPassword replaces the password in a URL that has one.
+func withPassword(text, password string) string {
+	before, old, after := cutPassword(text)
+	if old == "" {
+		return text
+	}
+	return before + password + after
 }
 
 // StillHidden names a field that has no secret but what stands for one; "": there is none.
@@ -112,6 +178,10 @@ func (s *Spec) StillHidden() string {
 		return "auth.password"
 	case s.Auth != nil && s.Auth.Bearer == Hidden:
 		return "auth.bearer"
+	case s.Auth != nil && s.Auth.OAuth2 != nil && s.Auth.OAuth2.ClientSecret == Hidden:
+		return "auth.oauth2.client_secret"
+	case s.proxyPassword() == Hidden:
+		return "proxy"
 	case s.TLS != nil && s.TLS.ClientKey == Hidden:
 		return "tls.client_key"
 	}

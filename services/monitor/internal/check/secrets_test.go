@@ -67,3 +67,76 @@ func TestSecretsAreNotSentToAnotherTarget(t *testing.T) {
 	none := check.Spec{Kind: check.HTTP, Headers: map[string]string{"X-Token": check.Hidden, "Accept": check.Hidden}}
 	require.Equal(t, "headers.X-Token", none.StillHidden())
 }
+
+func withOAuth2() check.Spec {
+	return check.Spec{
+		Kind: check.HTTP, URL: "https://example.com/", Proxy: "http://me:canary-5%2F@proxy.example.com:3128", Headers: map[string]string{"X-Token": "canary-6"},
+		Auth: &check.Auth{OAuth2: &check.OAuth2{TokenURL: "https://id.example.com/token", ClientID: "me", ClientSecret: "canary-7", Scopes: []string{"read"}}},
+	}
+}
+
+func TestSecretsOfClientAndProxyAreApart(t *testing.T) {
+	t.Parallel()
+	spec, before := withOAuth2(), withOAuth2()
+	open, secrets := spec.Split()
+	masked := spec.Masked()
+	require.Equal(t, before, spec, "nothing is taken from the original")
+	for name, shown := range map[string]check.Spec{"open": open, "masked": masked} {
+		text, err := json.Marshal(shown)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), "canary", name)
+	}
+	require.Equal(t, "http://me:***@proxy.example.com:3128", masked.Proxy)
+	require.Equal(t, "https://id.example.com/token", masked.Auth.OAuth2.TokenURL)
+	require.Equal(t, check.Hidden, masked.Auth.OAuth2.ClientSecret)
+	open.Join(secrets)
+	require.Equal(t, before, open)
+
+	sent := masked
+	sent.Auth.OAuth2.Scopes = []string{"write"}
+	sent.Proxy = "http://you:***@PROXY.example.com:3128/"
+	sent.Unmask(&spec)
+	require.Empty(t, sent.StillHidden())
+	require.Equal(t, "canary-7", sent.Auth.OAuth2.ClientSecret)
+	require.Equal(t, "http://you:canary-5%2F@PROXY.example.com:3128/", sent.Proxy)
+	require.Equal(t, before, spec)
+
+	for _, proxy := range []string{"", "http://proxy.example.com:3128", "socks5://me@proxy.example.com:3128"} {
+		none := check.Spec{Kind: check.HTTP, URL: "https://example.com/", Proxy: proxy}
+		_, secrets := none.Split()
+		require.True(t, secrets.Empty())
+		require.Equal(t, none, none.Masked())
+	}
+}
+
+// Neither the token endpoint nor a proxy can be replaced to learn what is stored: the one is shown the client's secret, the other all.
+func TestSecretsAreNotSentByAnotherWay(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*check.Spec)
+		hidden string
+		header string
+	}{
+		"another path":                   {func(s *check.Spec) { s.Auth.OAuth2.TokenURL = "https://ID.example.com/v2" }, "", "canary-6"},
+		"another token endpoint":         {func(s *check.Spec) { s.Auth.OAuth2.TokenURL = "https://evil.example/token" }, "auth.oauth2.client_secret", "canary-6"},
+		"in the clear":                   {func(s *check.Spec) { s.Auth.OAuth2.TokenURL = "http://id.example.com/token" }, "auth.oauth2.client_secret", "canary-6"},
+		"another port":                   {func(s *check.Spec) { s.Auth.OAuth2.TokenURL = "https://id.example.com:444/token" }, "auth.oauth2.client_secret", "canary-6"},
+		"another target gets the tokens": {func(s *check.Spec) { s.URL = "https://evil.example/" }, "auth.oauth2.client_secret", check.Hidden},
+		"another proxy":                  {func(s *check.Spec) { s.Proxy = "http://me:***@evil.example:3128" }, "auth.oauth2.client_secret", check.Hidden},
+		"another kind of proxy":          {func(s *check.Spec) { s.Auth, s.Proxy = nil, "socks5://me:***@proxy.example.com:3128" }, "proxy", check.Hidden},
+		"no proxy":                       {func(s *check.Spec) { s.Proxy = "" }, "auth.oauth2.client_secret", check.Hidden},
+	} {
+		stored := withOAuth2()
+		sent := stored.Masked()
+		tt.change(&sent)
+		sent.Unmask(&stored)
+		require.Equal(t, tt.hidden, sent.StillHidden(), name)
+		require.Equal(t, tt.header, sent.Headers["X-Token"], name)
+	}
+	stored := withOAuth2()
+	stored.Proxy = ""
+	sent := stored.Masked()
+	sent.Proxy = "http://evil.example:3128"
+	sent.Unmask(&stored)
+	require.Equal(t, "auth.oauth2.client_secret", sent.StillHidden(), "a proxy where there was none")
+}

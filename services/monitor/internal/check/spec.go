@@ -14,10 +14,12 @@ type Spec struct {
 	Method       string            `json:"method,omitempty" doc:"http: GET unless given."`                                                                                                                                        // GET unless given
 	Headers      map[string]string `json:"headers,omitempty" doc:"http, websocket. Host replaces the URL's. Values whose names say that they are secret are shown as ***, which stands for what is stored when it is sent back."` // Host replaces the URL's
 	Body         string            `json:"body,omitempty" doc:"http: of the request."`
-	Auth         *Auth             `json:"auth,omitempty" doc:"http, websocket: basic (username and password) or bearer. Shown as ***, which stands for what is stored when it is sent back."`
-	MaxRedirects *int              `json:"max_redirects,omitempty" doc:"http: how many are followed, 10 unless given. 0: a redirect is the answer."` // followed; 10 unless given, 0: a redirect is the answer
-	MaxBodyBytes int               `json:"max_body_bytes,omitempty" doc:"http: how much of the answer is read and looked at, 1 MiB unless given."`   // read and looked at; 1 MiB unless given
-	HTTPVersion  string            `json:"http_version,omitempty" enum:"1.1,2" doc:"http. Absent: what the target chooses."`                         // "1.1" or "2"; "": what the target chooses
+	Auth         *Auth             `json:"auth,omitempty" doc:"http, websocket: basic (username and password), bearer or oauth2. Shown as ***, which stands for what is stored when it is sent back."`
+	Proxy        string            `json:"proxy,omitempty" doc:"http, websocket: http://user:password@host:port or socks5://…, through which everything is asked for, if the installation permits proxies. The password is shown as ***, which stands for what is stored when it is sent back."` // http or socks5, with a port
+	CacheToken   bool              `json:"cache_token,omitempty" doc:"http: a random parameter _bp is added to the URL of each check, so that no cache answers."`                                                                                                                                // adds _bp=<16 hex digits> to the URL, not to those of redirects
+	MaxRedirects *int              `json:"max_redirects,omitempty" doc:"http: how many are followed, 10 unless given. 0: a redirect is the answer."`                                                                                                                                             // followed; 10 unless given, 0: a redirect is the answer
+	MaxBodyBytes int               `json:"max_body_bytes,omitempty" doc:"http: how much of the answer is read and looked at, 1 MiB unless given."`                                                                                                                                               // read and looked at; 1 MiB unless given
+	HTTPVersion  string            `json:"http_version,omitempty" enum:"1.1,2" doc:"http. Absent: what the target chooses."`                                                                                                                                                                     // "1.1" or "2"; "": what the target chooses
 
 	// TLS, for every kind that has it. For tcp, its presence means TLS from the start.
 	TLS *TLSOptions `json:"tls,omitempty" doc:"For every kind that speaks TLS."`
@@ -54,11 +56,21 @@ type Spec struct {
 	Period          *Expectation `json:"expected,omitempty" doc:"heartbeat: when its calls are expected."`                                                                      // heartbeat
 }
 
-// Auth is how an HTTP check authenticates: one of basic and bearer.
+// Auth is how an HTTP check authenticates: one of basic, bearer and OAuth 2.0.
 type Auth struct {
-	Username string `json:"username,omitempty" doc:"Of basic authentication."`
-	Password string `json:"password,omitempty" doc:"Of basic authentication."`
-	Bearer   string `json:"bearer,omitempty" doc:"A bearer token."`
+	Username string  `json:"username,omitempty" doc:"Of basic authentication."`
+	Password string  `json:"password,omitempty" doc:"Of basic authentication."`
+	Bearer   string  `json:"bearer,omitempty" doc:"A bearer token."`
+	OAuth2   *OAuth2 `json:"oauth2,omitempty" doc:"A bearer token that is fetched with client credentials, and kept until shortly before it expires."`
+}
+
+// OAuth2 says where a token is fetched with client credentials (RFC 6749, 4.4).
+type OAuth2 struct {
+	TokenURL     string   `json:"token_url" doc:"Of the token endpoint, http or https."`
+	ClientID     string   `json:"client_id" doc:"Sent to the token endpoint by basic authentication."`
+	ClientSecret string   `json:"client_secret" doc:"Sent to the token endpoint by basic authentication. Shown as ***, which stands for what is stored when it is sent back."`
+	Scopes       []string `json:"scopes,omitempty" doc:"That are asked for, at most 50."`
+	Audience     string   `json:"audience,omitempty" doc:"Sent as audience, which some servers want."` // no standard has it, many servers do
 }
 
 // TLSOptions are for a target's certificate.

@@ -110,17 +110,24 @@ func (s *Spec) checkTarget(p *problems) {
 }
 
 func (s *Spec) checkURL(p *problems, schemes ...string) {
-	p.atMost("url", s.URL, maxURL)
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		p.add("url", "must be a URL such as %s://example.com/", schemes[1])
-		return
+	if u := p.url("url", s.URL, "auth", schemes...); u != nil {
+		s.checkFamily(p, "url", u.Hostname())
 	}
-	p.require(slices.Contains(schemes, u.Scheme), "url", "must begin with %s:// or %s://", schemes[0], schemes[1])
-	p.require(u.User == nil, "url", "must not contain a user name or password: use auth")
-	p.require(u.Opaque == "" && isHost(u.Hostname()), "url", "must have a host")
-	p.require(u.Port() == "" || isPort(u.Port()), "url", "must have a port between 1 and 65535, or none")
-	s.checkFamily(p, "url", u.Hostname())
+}
+
+// url judges a URL with one of two schemes, and gives it if it is one. Credentials belong into another field.
+func (p *problems) url(field, text, credentials string, schemes ...string) *url.URL {
+	p.atMost(field, text, maxURL)
+	u, err := url.Parse(text)
+	if err != nil {
+		p.add(field, "must be a URL such as %s://example.com/", schemes[1])
+		return nil
+	}
+	p.require(slices.Contains(schemes, u.Scheme), field, "must begin with %s:// or %s://", schemes[0], schemes[1])
+	p.require(u.User == nil, field, "must not contain a user name or password: use %s", credentials)
+	p.require(u.Opaque == "" && isHost(u.Hostname()), field, "must have a host")
+	p.require(u.Port() == "" || isPort(u.Port()), field, "must have a port between 1 and 65535, or none")
+	return u
 }
 
 func (s *Spec) checkHost(p *problems) {
@@ -146,11 +153,10 @@ func (s *Spec) checkRequest(p *problems) {
 	}
 	p.atMost("body", s.Body, maxText)
 	if s.Auth != nil {
-		basic := s.Auth.Username != "" || s.Auth.Password != ""
-		p.require(basic != (s.Auth.Bearer != ""), "auth", "must have either username and password or bearer")
-		p.require(isFieldValue(s.Auth.Bearer), "auth.bearer", "must be one line of printable characters")
-		p.require(!strings.Contains(s.Auth.Username, ":"), "auth.username", "must not contain a colon")
-		p.atMost("auth", s.Auth.Username+s.Auth.Password+s.Auth.Bearer, maxHeader)
+		s.Auth.check(p)
+	}
+	if s.Proxy != "" {
+		s.checkProxy(p)
 	}
 	if s.MaxRedirects != nil {
 		p.require(*s.MaxRedirects >= 0 && *s.MaxRedirects <= MaxRedirects, "max_redirects", "must be between 0 and %d", MaxRedirects)
@@ -167,6 +173,7 @@ func (s *Spec) checkHeader(p *problems, field, name, value string) {
 	ours := []string{"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect"}
 	p.require(!slices.Contains(ours, lower) && !strings.HasPrefix(lower, "sec-websocket-"), field, "is a header that the prober sets itself")
 	p.require(s.Auth == nil || lower != "authorization", field, "must not be set together with auth")
+	p.require(s.Proxy == "" || lower != "proxy-authorization", field, "must not be set together with proxy, which takes a password")
 }
 
 func (s *Spec) checkTLS(p *problems) {

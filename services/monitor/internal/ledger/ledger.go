@@ -76,3 +76,9 @@ type IntervalFilter struct {
 	Before time.Time // start earlier than this; zero: any
 	Limit  int
 }
+
+// What a tenant may have: each of them is asked about every incident, or about every check.
+const (
+	WindowsMost  = 100
+	PoliciesMost = 100
+)

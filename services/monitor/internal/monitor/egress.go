@@ -18,6 +18,7 @@ type Canaries struct {
 	rounds sync.WaitGroup
 	mu     sync.Mutex
 	upAt   time.Time     // when one was reached last: the start of that attempt
+	downAt time.Time     // when none was reached last
 	asking chan struct{} // closed when the round under way is over; nil: none is
 	up     bool          // what the last round said
 }
@@ -56,14 +57,19 @@ func (c *Canaries) IsUp() bool {
 	return c.up
 }
 
-// Up implements Egress. Whoever asks while a round is under way that began in time waits for that one.
+// Up implements Egress: one was reached just now, and not once since then was none. Whoever asks while a round is under way waits for that one.
 func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	if len(c.reach) == 0 {
 		return true
 	}
+	now := time.Now()
 	for range 2 {
 		c.mu.Lock()
-		if c.upAt.Add(canaryFresh).After(since) && c.up {
+		if !c.downAt.Before(since) {
+			c.mu.Unlock()
+			return false
+		}
+		if c.up && c.upAt.Add(canaryFresh).After(now) {
 			c.mu.Unlock()
 			return true
 		}
@@ -82,7 +88,7 @@ func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.up && c.upAt.Add(canaryFresh).After(since)
+	return c.up && c.upAt.Add(canaryFresh).After(now) && c.downAt.Before(since)
 }
 
 // round asks all canaries at the same time; the first that answers is enough.
@@ -105,6 +111,8 @@ func (c *Canaries) round(ctx context.Context, over chan struct{}) {
 	defer c.mu.Unlock()
 	if c.up = up; up {
 		c.upAt = began
+	} else {
+		c.downAt = began
 	}
 	c.asking = nil
 	close(over)

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,18 +14,19 @@ import (
 )
 
 const (
-	loadBatch    = 256
-	loadQueue    = 16384
-	loadPatience = 5 * time.Second
-	recordBatch  = 256
-	recordSpill  = 64
-	recordQueue  = 65536 // findings that wait while Postgres is away: half a minute of two thousand a second
-	recordPace   = 20 * time.Millisecond
-	remembered   = 200000 // monitors: what was loaded last serves while Postgres is away
-	lateMost     = 10 * time.Second
-	fireGrace    = time.Second // the broker fires in the second in which a slot's moment lies
-	pauseFirst   = 100 * time.Millisecond
-	pauseMost    = 2 * time.Second
+	loadBatch      = 256
+	loadQueue      = 16384
+	loadPatience   = 3 * time.Second
+	recordBatch    = 256
+	recordSpill    = 64
+	recordQueue    = 65536 // findings that wait while Postgres is away: half a minute of two thousand a second
+	recordPace     = 20 * time.Millisecond
+	recordPatience = 15 * time.Second
+	remembered     = 200000 // monitors: what was loaded last serves while Postgres is away
+	lateMost       = 10 * time.Second
+	fireGrace      = time.Second // the broker fires in the second in which a slot's moment lies
+	pauseFirst     = 100 * time.Millisecond
+	pauseMost      = 2 * time.Second
 )
 
 // The reasons why a check that was due was not made.
@@ -50,10 +52,10 @@ type Engine struct {
 
 	loader   *batch.Batcher[Due]
 	recorder *batch.Batcher[*Finding]
-	slots    chan struct{}
+	slots    *room
 	known    *lru.Cache[Key, *Monitor]
-	started  *lru.Cache[Key, int64] // the last slot that was begun here
-	inFlight atomic.Int64
+	started  *lru.Cache[Key, time.Time] // the moment of the last slot that was begun here
+	away     atomic.Int64               // until then, in Unix nanoseconds, Postgres is not asked for monitors: it did not answer
 
 	working context.Context // ends when Stop runs out of time
 	cut     context.CancelFunc
@@ -67,11 +69,11 @@ func NewEngine(region string, concurrency int, ports Ports) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	started, err := lru.New[Key, int64](remembered)
+	started, err := lru.New[Key, time.Time](remembered)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Ports: ports, region: region, slots: make(chan struct{}, concurrency), known: known, started: started}
+	e := &Engine{Ports: ports, region: region, slots: newRoom(concurrency), known: known, started: started}
 	e.working, e.cut = context.WithCancel(context.Background())
 	e.waiting.timers = map[*time.Timer]bool{}
 	e.loader = batch.New(batch.Config{MaxItems: loadBatch, Parallel: 2, Spill: loadBatch / 4, Queue: loadQueue}, e.load)
@@ -87,7 +89,7 @@ func (e *Engine) Submit(d Due) {
 }
 
 // InFlight says how many checks are being made.
-func (e *Engine) InFlight() int { return int(e.inFlight.Load()) }
+func (e *Engine) InFlight() int { return e.slots.taken() }
 
 // Waiting says how many findings wait to be recorded.
 func (e *Engine) Waiting() int { return e.recorder.Len() }
@@ -109,8 +111,12 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 	e.cut()
 	<-ended
+	// Results are worth waiting for: those that are lost are missed.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseMost)
 	defer cancel()
+	if d, ok := ctx.Deadline(); ok && time.Until(d) > pauseMost {
+		flush = ctx
+	}
 	return e.recorder.Close(flush)
 }
 
@@ -120,9 +126,7 @@ func (e *Engine) load(ctx context.Context, due []Due) {
 	for _, d := range due {
 		keys = append(keys, d.Key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, loadPatience)
-	defer cancel()
-	monitors, err := e.Store.Load(ctx, keys)
+	monitors, err := e.ask(ctx, keys)
 	if err != nil {
 		e.Observer.Trouble("load monitors", err)
 		monitors = map[Key]*Monitor{}
@@ -144,26 +148,47 @@ func (e *Engine) load(ctx context.Context, due []Due) {
 	}
 }
 
+var errAsleep = errors.New("the database did not answer a moment ago")
+
+// ask reads monitors. After a failure it is not asked for a while: who waits for a database that hangs makes every check late.
+func (e *Engine) ask(ctx context.Context, keys []Key) (map[Key]*Monitor, error) {
+	if time.Now().UnixNano() < e.away.Load() {
+		return nil, errAsleep
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadPatience)
+	defer cancel()
+	monitors, err := e.Store.Load(ctx, keys)
+	if err != nil {
+		e.away.Store(time.Now().Add(loadPatience).UnixNano())
+	}
+	return monitors, err
+}
+
 // plan decides whether and when a check is made.
 func (e *Engine) plan(d Due, m *Monitor) {
 	f := &Finding{Monitor: m, Region: e.region, Slot: d.Slot, Confirmation: d.Confirmation}
+	schedule := m.Schedule()
 	if d.Confirmation > 0 {
+		if time.Since(schedule.At(f.Slot)) > 2*m.Interval+m.Timeout {
+			e.Observer.Skipped(d, SkippedLate) // it was asked for when nobody was there
+			return
+		}
 		e.begin(f, time.Time{})
 		return
 	}
-	schedule := m.Schedule()
 	f.Slot = schedule.Slot(d.FiredAt.Truncate(time.Second).Add(fireGrace - time.Millisecond))
-	if last, ok := e.started.Get(d.Key); ok && last >= f.Slot {
+	at := schedule.At(f.Slot)
+	if last, ok := e.started.Get(d.Key); ok && !at.After(last) {
 		e.Observer.Skipped(d, SkippedRepeated)
 		return
 	}
-	at := schedule.At(f.Slot)
 	if time.Since(at) > min(lateMost, m.Interval/2) {
 		e.Observer.Skipped(d, SkippedLate)
 		return
 	}
-	e.started.Add(d.Key, f.Slot)
-	e.waiting.after(time.Until(at), func() { e.begin(f, at) })
+	e.started.Add(d.Key, at)
+	// A clock that is behind the broker's must not hold checks for longer than that makes sense.
+	e.waiting.after(min(time.Until(at), fireGrace), func() { e.begin(f, at) })
 }
 
 // begin makes a check on a goroutine of its own, if there is room.
@@ -172,19 +197,13 @@ func (e *Engine) begin(f *Finding, at time.Time) {
 	if !at.IsZero() {
 		f.Lag = max(f.StartedAt.Sub(at), 0)
 	}
-	select {
-	case e.slots <- struct{}{}:
-	default:
+	if !e.slots.take(f.Monitor.Tenant) {
 		f.Outcome, f.Cause, f.Detail = check.NotChecked, check.CauseOverload, "The prober had no room for this check."
 		e.settle(f)
 		return
 	}
-	e.inFlight.Add(1)
 	e.checks.Go(func() {
-		defer func() {
-			e.inFlight.Add(-1)
-			<-e.slots
-		}()
+		defer e.slots.give(f.Monitor.Tenant)
 		e.check(f)
 	})
 }
@@ -198,7 +217,9 @@ func (e *Engine) check(f *Finding) {
 	if f.StartedAt = began; e.working.Err() != nil {
 		return // cut off by a stop
 	}
-	if f.Outcome == check.Down && f.Cause.Network() && !e.Egress.Up(e.working, f.StartedAt) {
+	// What is inverted is up because something failed.
+	failed := f.Outcome == check.Down && f.Cause.Network() || f.Outcome == check.Up && m.Spec.Invert
+	if failed && !e.Egress.Up(e.working, f.StartedAt) {
 		f.Outcome, f.Cause, f.Detail, f.Evidence = check.NotChecked, check.CauseEgress, "The prober could not reach its canaries either.", nil
 	}
 	e.settle(f)
@@ -216,7 +237,7 @@ func (e *Engine) record(ctx context.Context, findings []*Finding) {
 	var what Consequences
 	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
 		var err error
-		if what, err = e.Store.Record(ctx, findings); err == nil {
+		if what, err = e.store(ctx, findings); err == nil {
 			break
 		}
 		e.Observer.Trouble("record checks", err)
@@ -239,6 +260,13 @@ func (e *Engine) record(ctx context.Context, findings []*Finding) {
 	for _, d := range what.Confirm {
 		e.Broker.Confirm(d)
 	}
+}
+
+// store records findings, for so long that a database that hangs is noticed.
+func (e *Engine) store(ctx context.Context, findings []*Finding) (Consequences, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordPatience)
+	defer cancel()
+	return e.Store.Record(ctx, findings)
 }
 
 // waitingRoom holds what begins a little later.

@@ -113,7 +113,7 @@ func run(t *testing.T, slotIn time.Duration, test func(t *testing.T, w *world, e
 	synctest.Test(t, func(t *testing.T) {
 		m := &Monitor{Key: Key{tenant.ID(uuid.New()), uuid.New()}, Interval: 30 * time.Second, Timeout: 10 * time.Second, Version: 1, Spec: check.Spec{Kind: check.HTTP}}
 		w := &world{monitors: map[Key]*Monitor{m.Key: m}, egress: true, result: check.Result{Outcome: check.Up}}
-		e, err := NewEngine("default", 2, Ports{Store: w, Prober: w, Egress: w, Broker: w, Observer: w})
+		e, err := NewEngine("default", 4, Ports{Store: w, Prober: w, Egress: w, Broker: w, Observer: w})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, e.Stop(context.Background())) }()
 		schedule := m.Schedule()
@@ -181,15 +181,19 @@ func TestOurOwnFaultsAreNotChecked(t *testing.T) {
 	}
 }
 
+// A tenant has half of the room.
 func TestWithoutRoomACheckIsNotMade(t *testing.T) {
-	run(t, 0, func(t *testing.T, w *world, e *Engine, _ *Monitor, due Due) {
+	run(t, 0, func(t *testing.T, w *world, e *Engine, m *Monitor, due Due) {
 		w.set(func() { w.takes = 5 * time.Second })
 		for n := 1; n <= 3; n++ {
-			due.Confirmation, due.Slot = n, 7
+			due.Confirmation, due.Slot = n, m.Schedule().Slot(time.Now())
 			e.Submit(due)
 		}
+		other := tenant.ID(uuid.New())
+		require.True(t, e.slots.take(other), "another one has its own")
+		defer e.slots.give(other)
 		time.Sleep(time.Second)
-		require.Equal(t, 2, e.InFlight())
+		require.Equal(t, 3, e.InFlight())
 		require.Len(t, w.recorded, 1)
 		require.Equal(t, check.CauseOverload, w.recorded[0].Cause)
 		time.Sleep(5 * time.Second)
@@ -276,5 +280,57 @@ func TestCanaries(t *testing.T) {
 		require.Equal(t, before+1, asked)
 		require.True(t, NewCanaries().Up(t.Context(), time.Now()), "without any the network is believed to be there")
 		time.Sleep(canaryTimeout)
+	})
+}
+
+// Slots are numbered by their interval: a longer one has smaller numbers.
+func TestALongerIntervalIsChecked(t *testing.T) {
+	run(t, 500*time.Millisecond, func(t *testing.T, w *world, e *Engine, m *Monitor, due Due) {
+		e.Submit(due)
+		time.Sleep(2 * time.Second)
+		longer := *m
+		longer.Interval, longer.Version = time.Minute, 2
+		w.set(func() { w.monitors[m.Key] = &longer })
+		for range 3 {
+			s := longer.Schedule()
+			time.Sleep(time.Until(s.At(s.Slot(time.Now()) + 1).Truncate(time.Second)))
+			e.Submit(Due{Key: m.Key, FiredAt: time.Now()})
+			time.Sleep(2 * time.Second)
+		}
+		require.Len(t, w.recorded, 4)
+	})
+}
+
+func TestConfirmationsOfLongAgoAreLeftOut(t *testing.T) {
+	run(t, 0, func(t *testing.T, w *world, e *Engine, m *Monitor, due Due) {
+		due.Confirmation, due.Slot = 1, m.Schedule().Slot(time.Now())-4
+		e.Submit(due)
+		time.Sleep(time.Second)
+		require.Equal(t, []string{SkippedLate}, w.skipped)
+	})
+}
+
+// The network died in the middle of a check: that a canary was reached before says nothing.
+func TestCanariesAreAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alive := true
+		c := NewCanaries(func(context.Context) error {
+			if alive {
+				return nil
+			}
+			return errAway
+		})
+		require.True(t, c.Up(t.Context(), time.Now()))
+		time.Sleep(200 * time.Millisecond)
+		began := time.Now()
+		time.Sleep(300 * time.Millisecond)
+		alive = false
+		time.Sleep(4 * time.Second)
+		require.False(t, c.Up(t.Context(), began))
+		alive = true
+		time.Sleep(time.Second)
+		require.False(t, c.Up(t.Context(), began), "it was away meanwhile")
+		require.True(t, c.Up(t.Context(), time.Now()))
+		require.NoError(t, c.Stop(t.Context()))
 	})
 }

@@ -111,7 +111,7 @@ type Prober interface {
 
 // Egress says whether this prober reaches anything at all.
 type Egress interface {
-	// Up says whether it did at or after since. It may take a few seconds to find out.
+	// Up says whether it does now, and as far as is known did all the time since. It may take a few seconds to find out.
 	Up(ctx context.Context, since time.Time) bool
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,8 @@ FROM alert_progress a JOIN alert_policies p ON p.tenant_id = a.tenant_id AND p.i
 JOIN incidents i ON i.tenant_id = a.tenant_id AND i.id = a.incident_id
 LEFT JOIN monitors m ON m.tenant_id = i.tenant_id AND m.id = i.monitor_id
 LEFT JOIN monitor_states s ON s.tenant_id = i.tenant_id AND s.monitor_id = i.monitor_id
-WHERE a.look_at <= now() ORDER BY a.tenant_id, a.incident_id, a.policy_id LIMIT $1 FOR UPDATE OF a SKIP LOCKED`
+WHERE a.look_at <= now() ORDER BY a.look_at LIMIT $1 FOR UPDATE OF a SKIP LOCKED`
+	putOffAlert  = `UPDATE alert_progress SET look_at = $4 WHERE tenant_id = $1 AND incident_id = $2 AND policy_id = $3`
 	keepProgress = `UPDATE alert_progress SET progress = $4, look_at = $5 WHERE tenant_id = $1 AND incident_id = $2 AND policy_id = $3`
 	insertNotice = `
 INSERT INTO notifications (tenant_id, id, channel_id, policy_id, incident_id, kind, due_at, group_ms, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7)`
@@ -41,6 +43,7 @@ type alerting struct {
 	progress                    alert.Progress
 	policy                      *alert.Policy
 	incident                    alert.Incident
+	broken                      error // what is stored cannot be read
 }
 
 // Alert asks the policies for which it is time what is due, and says whether there are more.
@@ -57,13 +60,18 @@ func (s *Store) Alert(ctx context.Context) (more bool, err error) {
 		more = len(list) == alertMost
 		batch, now := &pgx.Batch{}, time.Now().UTC().Truncate(time.Microsecond)
 		for _, a := range list {
+			if a.broken != nil { // one policy's trouble, and ours: it does not keep the others waiting
+				s.log.Error().Err(a.broken).Msg("an alert policy cannot be asked; it is asked again in an hour")
+				batch.Queue(putOffAlert, a.owner, a.incidentID, a.policyID, now.Add(time.Hour))
+				continue
+			}
 			if err := a.next(batch, now); err != nil {
 				return err
 			}
 		}
 		return q.SendBatch(ctx, batch).Close()
 	})
-	return more, err
+	return more && err == nil, err
 }
 
 func scanAlerting(row pgx.CollectableRow) (*alerting, error) {
@@ -78,32 +86,38 @@ func scanAlerting(row pgx.CollectableRow) (*alerting, error) {
 		return nil, err
 	}
 	a.incident.ID = a.incidentID
+	a.broken = a.read(progress, spec, state, about, tags, threshold)
+	return a, nil
+}
+
+// read takes what is stored as documents.
+func (a *alerting) read(progress, spec, state []byte, about *uuid.UUID, tags []string, threshold int) error {
 	if about != nil {
 		a.incident.Monitor = *about
 	}
 	if err := json.Unmarshal(progress, &a.progress); err != nil {
-		return nil, fmt.Errorf("read progress of policy %s: %w", a.policyID, err)
+		return fmt.Errorf("read progress of policy %s: %w", a.policyID, err)
 	}
 	if spec != nil {
 		policy, err := decodePolicy(a.policyID, spec)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if policy.Match.Has(a.incident.Monitor, tags) {
 			a.policy = &policy
 		}
 	}
 	if state == nil {
-		return a, nil
+		return nil
 	}
 	var st verdict.State
 	if err := json.Unmarshal(state, &st); err != nil {
-		return nil, fmt.Errorf("read state of monitor %s: %w", a.incident.Monitor, err)
+		return fmt.Errorf("read state of monitor %s: %w", a.incident.Monitor, err)
 	}
 	if st.Incident == a.incidentID {
 		a.incident.Flapping, a.incident.Failures = st.Flapping, max(failing(st)-threshold, 0)
 	}
-	return a, nil
+	return nil
 }
 
 // failing is how many checks failed in a row, in the region where most did.
@@ -160,12 +174,16 @@ const (
 	waitingMost = 1000
 
 	// Channels are taken one by one, so that two processes do not divide what belongs together.
-	dueChannels = `SELECT DISTINCT tenant_id, channel_id FROM notifications WHERE status = 'pending' AND next_at <= now() LIMIT 50`
+	dueChannels = `
+SELECT tenant_id, channel_id FROM notifications WHERE status = 'pending' AND next_at <= now() GROUP BY tenant_id, channel_id ORDER BY min(next_at) LIMIT 50`
 	takeChannel = `SELECT pg_try_advisory_xact_lock(hashtext('beaconpost_channel'), hashtext($1))`
 	waiting     = `
-SELECT id, kind, incident_id, due_at, group_ms, attempts, remaining, next_at <= now() FROM notifications
+SELECT id, kind, incident_id, due_at, group_ms, attempts, remaining, coalesce(batch, id), next_at <= now() FROM notifications
 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' ORDER BY due_at, id LIMIT $3 FOR UPDATE`
-	claimNotices = `UPDATE notifications SET attempts = attempts + 1, next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	claimNotices = `UPDATE notifications SET attempts = attempts + 1, batch = $4, next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	holdNotices  = `UPDATE notifications SET next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	holdFor      = 10 * time.Second
+	claimMost    = 16 // messages: all of them are sent within claimFor, eight at a time
 	putOffNotice = `UPDATE notifications SET next_at = $3 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' AND attempts = 0`
 	readChannel  = `SELECT name, kind, spec, deleted_at IS NOT NULL FROM alert_channels WHERE tenant_id = $1 AND id = $2`
 	readReports  = `
@@ -191,6 +209,9 @@ func (s *Store) Claim(ctx context.Context) (out []Outgoing, err error) {
 		return nil, err
 	}
 	for _, p := range places {
+		if len(out) >= claimMost {
+			break // the rest is still there in a second
+		}
 		err := s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
 			some, err := claimChannel(ctx, q, p.owner, p.channel)
 			out = append(out, some...)
@@ -208,6 +229,7 @@ type notification struct {
 	alert.Notification
 	tries     int
 	remaining []string
+	batch     uuid.UUID
 	free      bool
 }
 
@@ -222,17 +244,23 @@ func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (n notification, err error) {
 		var group int64
-		err = row.Scan(&n.ID, &n.Kind, &n.Incident, &n.DueAt, &group, &n.tries, &n.remaining, &n.free)
+		err = row.Scan(&n.ID, &n.Kind, &n.Incident, &n.DueAt, &group, &n.tries, &n.remaining, &n.batch, &n.free)
 		n.Tenant, n.Channel, n.GroupFor = tenant.ID(owner), channelID, millis(group)
 		return n, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	batches, fresh, byID := sortWaiting(list)
+	batches, fresh, held, byID := sortWaiting(list)
+	if len(held) > 0 {
+		if _, err := q.Exec(ctx, holdNotices, owner, held, holdFor); err != nil {
+			return nil, err
+		}
+	}
 	ready, next := alert.Group(fresh, time.Now())
 	batches = append(batches, ready...)
-	if !next.IsZero() {
+	batches = batches[:min(len(batches), claimMost)]
+	if !next.IsZero() && len(ready) == 0 {
 		if _, err := q.Exec(ctx, putOffNotice, owner, channelID, next); err != nil {
 			return nil, err
 		}
@@ -259,24 +287,38 @@ func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid
 	return out, nil
 }
 
-// sortWaiting gives what is tried again, each alone, and what is new. What is told of an incident comes in order: as long as something of it is being sent, or
-// waits to be tried again, the rest of it waits.
-func sortWaiting(list []notification) (again []alert.Batch, fresh []alert.Notification, byID map[uuid.UUID]notification) {
+// sortWaiting gives what is tried again, in the batches in which it was tried before, what is new, and what has to wait: what is told of an incident comes in
+// order, so as long as something of it is being sent, or waits to be tried again, the rest of it is held.
+func sortWaiting(list []notification) (again []alert.Batch, fresh []alert.Notification, held []uuid.UUID, byID map[uuid.UUID]notification) {
 	byID = make(map[uuid.UUID]notification, len(list))
-	held := map[uuid.UUID]bool{}
+	busy, tried := map[uuid.UUID]bool{}, map[uuid.UUID]int{}
 	for _, n := range list {
 		byID[n.ID] = n
-		if n.tries > 0 && n.free && !held[n.Incident] {
-			again = append(again, alert.Batch{n.Notification})
+		if n.tries == 0 {
+			continue
 		}
-		held[n.Incident] = held[n.Incident] || n.tries > 0
+		busy[n.Incident] = true
+		if !n.free {
+			continue
+		}
+		at, known := tried[n.batch]
+		if !known {
+			at = len(again)
+			tried[n.batch] = at
+			again = append(again, nil)
+		}
+		again[at] = append(again[at], n.Notification)
 	}
 	for _, n := range list {
-		if n.tries == 0 && !held[n.Incident] {
+		switch {
+		case n.tries > 0:
+		case busy[n.Incident]:
+			held = append(held, n.ID)
+		default:
 			fresh = append(fresh, n.Notification)
 		}
 	}
-	return again, fresh, byID
+	return again, fresh, held, byID
 }
 
 func findChannel(ctx context.Context, q postgres.Querier, owner, id uuid.UUID) (c alert.Channel, gone bool, err error) {
@@ -300,8 +342,8 @@ func claimBatch(ctx context.Context, q postgres.Querier, owner uuid.UUID, b aler
 	for i, n := range b {
 		ids[i], incidents[i] = n.ID, n.Incident
 	}
-	o = Outgoing{ID: slices.MinFunc(ids, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }), Batch: b}
-	if _, err := q.Exec(ctx, claimNotices, owner, ids, claimFor); err != nil {
+	o = Outgoing{ID: slices.MinFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }), Batch: b}
+	if _, err := q.Exec(ctx, claimNotices, owner, ids, claimFor, o.ID); err != nil {
 		return o, err
 	}
 	rows, err := q.Query(ctx, readReports, owner, incidents)
@@ -345,12 +387,13 @@ WHERE tenant_id = $1 AND id = ANY ($2) AND status = 'pending'`
 	retryFor   = 72 * time.Hour
 )
 
-// Settle records what became of a message: nil, an error for good, or one after which it is tried again with the recipients that remain.
-func (s *Store) Settle(ctx context.Context, o Outgoing, sent error, again []string) (status string, err error) {
+// Settle records what became of a message: it was sent, it failed for good, or it is tried again with the recipients that remain.
+// problem says to the tenant why it was not sent; "": it was.
+func (s *Store) Settle(ctx context.Context, o Outgoing, problem string, again []string) (status string, err error) {
 	now := time.Now()
-	status, next, text := "sent", now, ""
-	if sent != nil {
-		status, text = "failed", storable(sent.Error())
+	status, next, text := "sent", now, storable(problem)
+	if problem != "" {
+		status = "failed"
 		if len(again) > 0 && now.Sub(o.Batch[0].DueAt) < retryFor {
 			status, next = "pending", now.Add(min(retryFirst<<min(o.Tries, 10), retryMost))
 		}

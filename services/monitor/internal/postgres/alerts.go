@@ -14,6 +14,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 )
 
 // channelSpec is alert_channels.spec: what its kind needs.
@@ -212,12 +213,16 @@ func (s *Tenancy) DeleteChannel(ctx context.Context, t tenant.ID, id uuid.UUID) 
 }
 
 const (
-	insertPolicy = `INSERT INTO alert_policies (tenant_id, id, name, spec) VALUES ($1, $2, $3, $4)`
-	updatePolicy = `UPDATE alert_policies SET name = $3, spec = $4 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
+	insertPolicy  = `INSERT INTO alert_policies (tenant_id, id, name, spec) VALUES ($1, $2, $3, $4)`
+	countPolicies = `SELECT count(*) FROM alert_policies WHERE tenant_id = $1 AND deleted_at IS NULL`
+	updatePolicy  = `UPDATE alert_policies SET name = $3, spec = $4 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 	// Incidents that are open are looked at anew, by the policy as it is now.
 	wakePolicy = `
-UPDATE alert_progress p SET look_at = now() FROM incidents i
-WHERE p.tenant_id = $1 AND p.policy_id = $2 AND i.tenant_id = p.tenant_id AND i.id = p.incident_id AND i.resolved_at IS NULL`
+WITH open AS (
+    SELECT p.incident_id FROM alert_progress p JOIN incidents i ON i.tenant_id = p.tenant_id AND i.id = p.incident_id
+    WHERE p.tenant_id = $1 AND p.policy_id = $2 AND i.resolved_at IS NULL ORDER BY i.monitor_id, p.incident_id FOR UPDATE OF p
+)
+UPDATE alert_progress p SET look_at = now() FROM open o WHERE p.tenant_id = $1 AND p.policy_id = $2 AND p.incident_id = o.incident_id`
 )
 
 // CreatePolicy stores a new policy, which is for incidents that open from now on.
@@ -239,6 +244,11 @@ func (s *Tenancy) putPolicy(ctx context.Context, t tenant.ID, p alert.Policy, qu
 		if _, err := q.Exec(ctx, lockChannels, t.UUID()); err != nil {
 			return err
 		}
+		if query == insertPolicy {
+			if err := checkRoom(ctx, q, countPolicies, t, ledger.PoliciesMost, "too_many_alert_policies"); err != nil {
+				return err
+			}
+		}
 		if err := checkPolicy(ctx, q, t, &p); err != nil {
 			return err
 		}
@@ -249,6 +259,18 @@ func (s *Tenancy) putPolicy(ctx context.Context, t tenant.ID, p alert.Policy, qu
 		_, err = q.Exec(ctx, wakePolicy, t.UUID(), p.ID)
 		return err
 	})
+}
+
+// checkRoom says whether a tenant may have one more of what query counts. Two at the same moment may be one too many, which does no harm.
+func checkRoom(ctx context.Context, q postgres.Querier, query string, t tenant.ID, most int, code fault.Code) error {
+	var n int
+	if err := q.QueryRow(ctx, query, t.UUID()).Scan(&n); err != nil {
+		return err
+	}
+	if n >= most {
+		return fault.Conflict(code, fmt.Sprintf("There are %d already, which is as many as a tenant may have.", n))
+	}
+	return nil
 }
 
 func policyNotFound() error {

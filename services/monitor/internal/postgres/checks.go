@@ -186,7 +186,7 @@ ON CONFLICT (tenant_id, monitor_id, step, bucket, region) DO UPDATE SET
     latency = beaconpost_add_counts(r.latency, excluded.latency), lag = beaconpost_add_counts(r.lag, excluded.lag)`
 
 // store adds all of them, in the order of their keys. Whoever does holds the locks of the monitors' states.
-func (all rollups) store(batch *pgx.Batch) {
+func (all rollups) store(batch *pgx.Batch, now time.Time) {
 	keys := make([]rollupKey, 0, len(all))
 	for key := range all {
 		keys = append(keys, key)
@@ -200,12 +200,34 @@ func (all rollups) store(batch *pgx.Batch) {
 		}
 		return strings.Compare(a.region, b.region)
 	})
+	var hours []rollupKey
 	for _, key := range keys {
 		r := all[key]
 		batch.Queue(addRollups, key.Tenant.UUID(), key.ID, key.bucket, key.region, r.up, r.degraded, r.down, r.notChecked, r.late, r.missed,
 			r.duration.Microseconds(), trimmed(r.latency[:]), trimmed(r.lag[:]))
+		// What comes so late is in an hour that nobody rolls up again.
+		hour := rollupKey{key.Key, key.bucket.Truncate(time.Hour), key.region}
+		if hour.bucket.Before(now.UTC().Truncate(time.Hour).Add(-RolledBack)) && !slices.Contains(hours, hour) {
+			hours = append(hours, hour)
+		}
+	}
+	for _, h := range hours {
+		batch.Queue(rollUpHour, h.Tenant.UUID(), h.ID, h.bucket, h.region)
 	}
 }
+
+const rollUpHour = `
+INSERT INTO monitor_rollups AS r (tenant_id, monitor_id, step, bucket, region, up, degraded, down, not_checked, late, missed, duration_us, latency, lag)
+SELECT tenant_id, monitor_id, '1h', $3, region, sum(up), sum(degraded), sum(down), sum(not_checked), sum(late), sum(missed), sum(duration_us),
+    beaconpost_sum_counts(latency), beaconpost_sum_counts(lag)
+FROM monitor_rollups WHERE tenant_id = $1 AND monitor_id = $2 AND step = '5m' AND bucket >= $3 AND bucket < $3::timestamptz + interval '1 hour' AND region = $4
+GROUP BY tenant_id, monitor_id, region
+ON CONFLICT (tenant_id, monitor_id, step, bucket, region) DO UPDATE SET
+    up = excluded.up, degraded = excluded.degraded, down = excluded.down, not_checked = excluded.not_checked, late = excluded.late, missed = excluded.missed,
+    duration_us = excluded.duration_us, latency = excluded.latency, lag = excluded.lag`
+
+// RolledBack is how far back whole hours are rolled up again and again.
+const RolledBack = 3 * time.Hour
 
 // trimmed leaves out the zeros at the end.
 func trimmed(counts []int64) []int64 {

@@ -43,21 +43,41 @@ type judged struct {
 	reports bool
 }
 
-// A monitor that was deleted and is settled has no look_at and is not judged again.
-const lockStates = `
+const (
+	// Two statements: what waits for a lock sees the row as it is then, but everything else as it was when it began to wait. Who changes a monitor holds its
+	// state until that is committed, so the rules are read after the lock was had.
+	lockStates = `
+SELECT s.tenant_id FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, id)
+CROSS JOIN LATERAL (SELECT * FROM monitor_states s WHERE s.tenant_id = k.tenant_id AND s.monitor_id = k.id FOR UPDATE OFFSET 0) s`
+	readStates = `
 SELECT m.tenant_id, m.id, m.name, m.project_id, m.tags, m.deleted_at IS NOT NULL, m.version, m.spec->'expected', m.interval_ms, m.failure_threshold, m.recovery_threshold, m.confirm, m.paused, m.regions,
     s.state, s.rules, s.look_at, coalesce(s.look_at <= now(), false)
 FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, id)
-CROSS JOIN LATERAL (SELECT * FROM monitor_states s WHERE s.tenant_id = k.tenant_id AND s.monitor_id = k.id FOR UPDATE OFFSET 0) s
+CROSS JOIN LATERAL (SELECT * FROM monitor_states s WHERE s.tenant_id = k.tenant_id AND s.monitor_id = k.id OFFSET 0) s
 CROSS JOIN LATERAL (SELECT * FROM monitors m WHERE m.tenant_id = k.tenant_id AND m.id = k.id OFFSET 0) m`
+)
 
 // lock gives the states of monitors, locked in the order of keys, which has to be theirs: two transactions cannot deadlock.
 func (s *Store) lock(ctx context.Context, q postgres.Querier, keys []monitor.Key) (map[monitor.Key]*judged, error) {
-	rows, err := q.Query(ctx, lockStates, postgres.UUIDs(len(keys), func(i int) uuid.UUID { return keys[i].Tenant.UUID() }), postgres.UUIDs(len(keys), func(i int) uuid.UUID { return keys[i].ID }))
+	owners, ids := postgres.UUIDs(len(keys), func(i int) uuid.UUID { return keys[i].Tenant.UUID() }), postgres.UUIDs(len(keys), func(i int) uuid.UUID { return keys[i].ID })
+	if _, err := q.Exec(ctx, lockStates, owners, ids); err != nil {
+		return nil, err
+	}
+	rows, err := q.Query(ctx, readStates, owners, ids)
 	if err != nil {
 		return nil, err
 	}
-	list, err := pgx.CollectRows(rows, scanJudged)
+	var list []*judged
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+		j, err := scanJudged(row)
+		if j == nil || err != nil { // one monitor's trouble, and ours: the others go on
+			s.log.Error().Err(err).Msg("the state of a monitor cannot be read; it is not judged")
+			return struct{}{}, nil
+		}
+		j.rules.Available = s.availableSince()
+		list = append(list, j)
+		return struct{}{}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +177,7 @@ func (s *Store) write(ctx context.Context, q postgres.Querier, all []*judged, ad
 			j.consequences(&what, e, now)
 		}
 	}
-	add.store(batch)
+	add.store(batch, now)
 	if batch.Len() > 0 {
 		if err := q.SendBatch(ctx, batch).Close(); err != nil {
 			return what, nil, err

@@ -19,7 +19,9 @@ FROM monitor_rollups WHERE step = $3 AND bucket >= $4 AND bucket < $5
 GROUP BY tenant_id, monitor_id, date_trunc($2, bucket, 'UTC'), region
 ON CONFLICT (tenant_id, monitor_id, step, bucket, region) DO UPDATE SET
     up = excluded.up, degraded = excluded.degraded, down = excluded.down, not_checked = excluded.not_checked, late = excluded.late, missed = excluded.missed,
-    duration_us = excluded.duration_us, latency = excluded.latency, lag = excluded.lag`
+    duration_us = excluded.duration_us, latency = excluded.latency, lag = excluded.lag
+WHERE (r.up, r.degraded, r.down, r.not_checked, r.late, r.missed, r.duration_us, r.lag)
+    IS DISTINCT FROM (excluded.up, excluded.degraded, excluded.down, excluded.not_checked, excluded.late, excluded.missed, excluded.duration_us, excluded.lag)`
 )
 
 // RollUp makes the rollups of whole hours that ended within so long before now, and those of whole days.

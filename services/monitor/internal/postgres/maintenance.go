@@ -17,13 +17,20 @@ import (
 
 const (
 	insertWindow = `INSERT INTO maintenance_windows (tenant_id, id, name, monitors, tags, spec) VALUES ($1, $2, $3, $4, $5, $6)`
+	countWindows = `SELECT count(*) FROM maintenance_windows WHERE tenant_id = $1`
 	updateWindow = `UPDATE maintenance_windows SET name = $3, monitors = $4, tags = $5, spec = $6 WHERE tenant_id = $1 AND id = $2`
 )
 
 // CreateWindow stores a new window of maintenance.
 func (s *Tenancy) CreateWindow(ctx context.Context, t tenant.ID, w ledger.Window) error {
 	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
-		return putWindow(ctx, q, t, w, insertWindow)
+		if err := checkRoom(ctx, q, countWindows, t, ledger.WindowsMost, "too_many_maintenance_windows"); err != nil {
+			return err
+		}
+		if err := putWindow(ctx, q, t, w, insertWindow); err != nil {
+			return err
+		}
+		return wakeCovered(ctx, q, t, w)
 	})
 }
 
@@ -37,7 +44,7 @@ func (s *Tenancy) ReplaceWindow(ctx context.Context, t tenant.ID, w ledger.Windo
 		if err := putWindow(ctx, q, t, w, updateWindow); err != nil {
 			return err
 		}
-		return wakeCovered(ctx, q, t, was)
+		return wakeCovered(ctx, q, t, was, w)
 	})
 }
 
@@ -49,10 +56,8 @@ func putWindow(ctx context.Context, q postgres.Querier, t tenant.ID, w ledger.Wi
 	if err := checkMonitors(ctx, q, t, w.Monitors, "monitors"); err != nil {
 		return err
 	}
-	if _, err := q.Exec(ctx, query, t.UUID(), w.ID, w.Name, orEmpty(w.Monitors), orEmpty(w.Tags), string(spec)); err != nil {
-		return unknownTenant(err)
-	}
-	return wakeCovered(ctx, q, t, w)
+	_, err = q.Exec(ctx, query, t.UUID(), w.ID, w.Name, orEmpty(w.Monitors), orEmpty(w.Tags), string(spec))
+	return unknownTenant(err)
 }
 
 func orEmpty[T any](list []T) []T {
@@ -71,9 +76,17 @@ WITH covered AS (
 )
 UPDATE monitor_states s SET look_at = now() FROM covered c WHERE s.tenant_id = $1 AND s.monitor_id = c.monitor_id`
 
-// wakeCovered has the rules look at the monitors of a window that changed.
-func wakeCovered(ctx context.Context, q postgres.Querier, t tenant.ID, w ledger.Window) error {
-	_, err := q.Exec(ctx, lookCovered, t.UUID(), orEmpty(w.Monitors), orEmpty(w.Tags))
+// wakeCovered has the rules look at the monitors of windows that changed: all at once, or their order would not be one.
+func wakeCovered(ctx context.Context, q postgres.Querier, t tenant.ID, windows ...ledger.Window) error {
+	monitors, tags := []uuid.UUID{}, []string{}
+	for _, w := range windows {
+		if len(w.Monitors)+len(w.Tags) == 0 {
+			monitors, tags = []uuid.UUID{}, []string{} // it is for all
+			break
+		}
+		monitors, tags = append(monitors, w.Monitors...), append(tags, w.Tags...)
+	}
+	_, err := q.Exec(ctx, lookCovered, t.UUID(), monitors, tags)
 	return err
 }
 

@@ -75,7 +75,7 @@ func (j *judged) report(f *monitor.Finding, add rollups, now time.Time) {
 	at := schedule.At(f.Slot)
 	state, effects := j.rules.Report(j.state, verdict.Report{
 		Region: f.Region, Slot: check.Slot{Number: f.Slot, At: at}, Confirmation: f.Confirmation,
-		Outcome: f.Outcome, Cause: f.Cause, Detail: f.Detail, CertEnds: f.CertEnds,
+		Outcome: f.Outcome, Cause: f.Cause, Detail: storable(f.Detail), CertEnds: f.CertEnds, // it goes into a document that Postgres has to take
 	}, now)
 	j.take(state, effects)
 	j.reports = j.reports || f.Outcome != check.NotChecked
@@ -87,12 +87,21 @@ func (j *judged) report(f *monitor.Finding, add rollups, now time.Time) {
 	if effects.Missed < 0 {
 		add.of(f.Monitor, f.Region, at).missed += effects.Missed
 	}
-	for n := int64(1); n <= int64(effects.Missed); n++ { // those right before it
-		missed := schedule.At(f.Slot - n)
-		if now.Sub(missed) > missedMost {
-			break
+	add.gap(f, effects.Missed, now)
+}
+
+// gap counts slots as missed that nobody checked right before a finding. Of a long gap a row for each hour is written, not for every five minutes.
+func (all rollups) gap(f *monitor.Finding, missed int, now time.Time) {
+	schedule := f.Monitor.Schedule()
+	for n := int64(1); n <= int64(missed); n++ {
+		at := schedule.At(f.Slot - n)
+		switch age := now.Sub(at); {
+		case age > missedMost:
+			return
+		case age > time.Hour:
+			at = at.Truncate(time.Hour)
 		}
-		add.of(f.Monitor, f.Region, missed).missed++
+		all.of(f.Monitor, f.Region, at).missed++
 	}
 }
 
@@ -112,6 +121,23 @@ SELECT tenant_id, monitor_id FROM monitor_states WHERE look_at <= now() ORDER BY
 	lookMost = 256
 )
 
+// reached notes whether the database was there: while it was not, no call could be taken.
+func (s *Store) reached(err error) {
+	if err != nil && postgres.IsUnavailable(err) {
+		s.lost.Store(true)
+	} else if s.lost.Swap(false) {
+		s.available.Store(time.Now().UnixNano())
+	}
+}
+
+// availableSince is since when calls can be taken.
+func (s *Store) availableSince() time.Time {
+	if s.lost.Load() {
+		return time.Now()
+	}
+	return time.Unix(0, s.available.Load())
+}
+
 // Look has the rules look at monitors for which it is time, and says whether there are more.
 func (s *Store) Look(ctx context.Context) (what monitor.Consequences, more bool, err error) {
 	var keys []monitor.Key
@@ -123,6 +149,7 @@ func (s *Store) Look(ctx context.Context) (what monitor.Consequences, more bool,
 		keys, err = pgx.CollectRows(rows, scanKey)
 		return err
 	})
+	s.reached(err)
 	if err != nil || len(keys) == 0 {
 		return what, false, err
 	}
@@ -134,6 +161,11 @@ func (s *Store) Look(ctx context.Context) (what monitor.Consequences, more bool,
 			return fmt.Errorf("lock states: %w", err)
 		}
 		now := time.Now()
+		for _, j := range found {
+			if j.due && j.lookAt.After(now) {
+				now = j.lookAt // this machine's clock is behind the database's
+			}
+		}
 		for _, j := range found {
 			if !j.due {
 				continue // another replica has looked
@@ -147,5 +179,5 @@ func (s *Store) Look(ctx context.Context) (what monitor.Consequences, more bool,
 	if err == nil && len(due) > 0 {
 		s.announce(due...)
 	}
-	return what, len(keys) == lookMost, err
+	return what, err == nil && len(keys) == lookMost, err
 }

@@ -47,8 +47,10 @@ func openTenancy(t *testing.T) *tenancyBench {
 	conn, err := pgx.Connect(t.Context(), database.URL("postgres"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	background, err := NewStore(db, ring, func(...stream.DeliveryReady) {}, zerolog.Nop())
+	require.NoError(t, err)
 	b := &tenancyBench{
-		t: t, store: NewTenancy(db, ring), background: NewStore(db, ring, func(...stream.DeliveryReady) {}, zerolog.Nop()), acme: tenant.ID(uuid.New()), evil: tenant.ID(uuid.New()),
+		t: t, store: NewTenancy(db, ring), background: background, acme: tenant.ID(uuid.New()), evil: tenant.ID(uuid.New()),
 		exec: func(sql string, args ...any) {
 			t.Helper()
 			_, err := conn.Exec(t.Context(), sql, args...)
@@ -152,7 +154,7 @@ func TestLatencyOverAnyRangeIsThatOfItsChecks(t *testing.T) {
 	}
 	require.NoError(t, b.background.db.As(t.Context(), postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
 		batch := &pgx.Batch{}
-		rows.store(batch)
+		rows.store(batch, time.Now())
 		return q.SendBatch(ctx, batch).Close()
 	}))
 	require.NoError(t, b.background.RollUp(t.Context(), now, (days+1)*24*time.Hour, (days+1)*24*time.Hour))

@@ -203,7 +203,7 @@ func TestTalliesNeverGoDown(t *testing.T) {
 		now = next
 		b.inBackground(func(ctx context.Context, q postgres.Querier) error {
 			batch := &pgx.Batch{}
-			rows.store(ctx, batch)
+			rows.store(batch, now)
 			return q.SendBatch(ctx, batch).Close()
 		})
 		if random.IntN(3) == 0 {

@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 )
@@ -30,11 +33,22 @@ type Store struct {
 	// announce tells the broker of deliveries that were stored, without waiting. What it loses delivery's reconciler finds.
 	announce func(due ...stream.DeliveryReady)
 	log      zerolog.Logger
+	windows  *lru.Cache[spanKey, []calendar.Interval]
+
+	// Since when this process could take heartbeats' calls, as far as it knows, in Unix nanoseconds: a call that nobody could take was not missed.
+	available atomic.Int64
+	lost      atomic.Bool // the database did not answer when it was asked last
 }
 
 // NewStore makes a Store; ring opens the secrets of specs.
-func NewStore(db *postgres.DB, ring *secretbox.Keyring, announce func(due ...stream.DeliveryReady), log zerolog.Logger) *Store {
-	return &Store{db: db, ring: ring, announce: announce, log: log}
+func NewStore(db *postgres.DB, ring *secretbox.Keyring, announce func(due ...stream.DeliveryReady), log zerolog.Logger) (*Store, error) {
+	windows, err := lru.New[spanKey, []calendar.Interval](windowsKept)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, ring: ring, announce: announce, log: log, windows: windows}
+	s.available.Store(time.Now().UnixNano())
+	return s, nil
 }
 
 // Temporary implements monitor.Store.

@@ -21,7 +21,9 @@ const selectWindows = `SELECT tenant_id, monitors, tags, spec FROM maintenance_w
 const (
 	windowsBack  = 36 * time.Hour      // what began since a monitor was looked at last
 	windowsAhead = 45 * 24 * time.Hour // the next one of most rules; what begins later is seen when it comes nearer
-	windowsMost  = 200                 // occurrences of all windows of a monitor
+	windowsNext  = 50                  // spans ahead of each window that are known: when they are over, others are
+	windowsKept  = 10000               // windows whose spans are remembered
+	windowsEvery = time.Hour           // for so long: going through a rule takes up to milliseconds
 )
 
 // window is one that a tenant defined.
@@ -61,7 +63,7 @@ func (s *Store) addWindows(ctx context.Context, q postgres.Querier, all []*judge
 		if err := json.Unmarshal(spec, &when); err != nil {
 			return struct{}{}, err
 		}
-		w.when = when.Occurrences(now.Add(-windowsBack), now.Add(windowsAhead))
+		w.when = s.spans(when, string(spec), now)
 		of[tenant.ID(owner)] = append(of[tenant.ID(owner)], w)
 		return struct{}{}, nil
 	})
@@ -74,11 +76,43 @@ func (s *Store) addWindows(ctx context.Context, q postgres.Querier, all []*judge
 				continue
 			}
 			for _, i := range w.when {
-				if len(j.rules.Maintenance) < windowsMost {
+				if i.To.After(j.state.Since) { // what was before is settled
 					j.rules.Maintenance = append(j.rules.Maintenance, verdict.Window{From: i.From, To: i.To})
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// spanKey names spans that were worked out: of a window as it is defined, in an hour.
+type spanKey struct {
+	spec string
+	hour int64
+}
+
+// spans gives the times of a window from a while ago on, those that overlap joined.
+func (s *Store) spans(w calendar.Window, spec string, now time.Time) []calendar.Interval {
+	key := spanKey{spec, now.Unix() / int64(windowsEvery.Seconds())}
+	if known, ok := s.windows.Get(key); ok {
+		return known
+	}
+	from, ahead := now.Truncate(windowsEvery).Add(-windowsBack), 0
+	var joined []calendar.Interval
+	for _, i := range w.Occurrences(from, now.Add(windowsAhead)) {
+		if n := len(joined); n > 0 && !i.From.After(joined[n-1].To) {
+			if i.To.After(joined[n-1].To) {
+				joined[n-1].To = i.To
+			}
+			continue
+		}
+		if i.From.After(now) {
+			if ahead++; ahead > windowsNext {
+				break
+			}
+		}
+		joined = append(joined, i)
+	}
+	s.windows.Add(key, joined)
+	return joined
 }

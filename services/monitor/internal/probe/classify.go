@@ -25,6 +25,30 @@ type unmet struct {
 
 func (u *unmet) Error() string { return u.detail }
 
+// hindrance says that a check did not come as far as its target: what is before it, a proxy or a token endpoint, failed. Of the target it
+// says nothing, so that it is not inverted, but it is down: the way there is part of the monitor.
+type hindrance struct{ *unmet }
+
+func (h hindrance) Unwrap() error { return h.unmet }
+
+func isHindrance(err error) bool {
+	_, ok := errors.AsType[hindrance](err)
+	return ok
+}
+
+// hindered sorts an error on the way to the target, where it happened, so that its result says so. Faults of ours stay ours.
+func (l *look) hindered(ctx context.Context, where string, err error) error {
+	if _, said := errors.AsType[*unmet](err); !said && ctx.Err() != nil {
+		err = overdue{err}
+	}
+	outcome, cause, detail := classify(l.clock.where(), err)
+	if outcome == check.NotChecked {
+		return ownFault{where + ": " + detail, err}
+	}
+	expected, got := expectation(err)
+	return hindrance{&unmet{cause, where + ": " + detail, expected, got}}
+}
+
 // ownFault says that no check was made, for a reason that is ours.
 type ownFault struct {
 	detail string // safe for the tenant

@@ -14,6 +14,7 @@ const (
 	idle stage = iota
 	resolving
 	connecting
+	tunnelling // from a proxy to the target
 	handshaking
 	sending // counts to no phase
 	processing
@@ -24,7 +25,7 @@ const (
 // doing completes "… did not end within the timeout".
 func (s stage) doing() string {
 	return [stages]string{
-		"The check", "The resolution of the name", "The connecting", "The TLS handshake", "The sending of the request", "The wait for an answer", "The answer",
+		"The check", "The resolution of the name", "The connecting", "The connecting through the proxy", "The TLS handshake", "The sending of the request", "The wait for an answer", "The answer",
 	}[s]
 }
 
@@ -81,6 +82,13 @@ func (c *clock) stop() (stage, check.Phases) {
 	return last, c.phases()
 }
 
+// where says where the check is.
+func (c *clock) where() stage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
 // soFar gives the phases that are over, without an end of the measuring.
 func (c *clock) soFar() check.Phases {
 	c.mu.Lock()
@@ -90,7 +98,7 @@ func (c *clock) soFar() check.Phases {
 
 func (c *clock) phases() check.Phases {
 	return check.Phases{
-		Resolve: c.spent[resolving], Connect: c.spent[connecting], TLS: c.spent[handshaking],
+		Resolve: c.spent[resolving], Connect: c.spent[connecting] + c.spent[tunnelling], TLS: c.spent[handshaking],
 		Processing: c.spent[processing], Transfer: c.spent[transferring],
 	}
 }

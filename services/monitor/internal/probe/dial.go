@@ -132,12 +132,8 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		l.saw.ips = []netip.Addr{addr}
 		return l.saw.ips, nil
 	}
-	name, err := idna.Lookup.ToASCII(host)
-	if err != nil || host == "" {
-		name = host // names with an underscore are none for IDNA, but are resolved
-	}
 	l.clock.enter(resolving)
-	addrs, err := l.p.resolver.LookupNetIP(ctx, "ip"+l.job.Spec.IPFamily, name)
+	addrs, err := l.p.resolver.LookupNetIP(ctx, "ip"+l.job.Spec.IPFamily, asciiName(host))
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +143,15 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	l.saw.ips = addrs
 	l.clock.enter(idle)
 	return addrs, nil
+}
+
+// asciiName gives a name as it is asked for.
+func asciiName(host string) string {
+	name, err := idna.Lookup.ToASCII(host)
+	if err != nil || host == "" {
+		return host // names with an underscore are none for IDNA, but are resolved
+	}
+	return name
 }
 
 // permits says whether any port of an address may be connected to.

@@ -25,11 +25,13 @@ const hidden = "***"
 // evidence collects what helps to see why a target is not up.
 func (l *look) evidence(err error) *check.Evidence {
 	expected, got := expectation(err)
-	return &check.Evidence{
+	kept := &check.Evidence{
 		Hops: l.saw.hops, IPs: l.visible(l.saw.ips), Certificates: l.certificates(), Header: keptHeader(l.saw.header),
 		Body:     clean(l.saw.body[:min(len(l.saw.body), check.EvidenceBody)]),
 		Expected: cut(expected), Got: cut(got),
 	}
+	l.silence(kept)
+	return kept
 }
 
 // visible leaves out the addresses that the installation does not permit: they would tell how its own network is built.

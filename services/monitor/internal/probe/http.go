@@ -43,7 +43,7 @@ func newTransport() *http.Transport {
 
 // http asks, follows redirects, and holds the last answer against what is expected.
 func (l *look) http(ctx context.Context) error {
-	r, err := l.firstRequest()
+	r, err := l.firstRequest(ctx)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (l *look) http(ctx context.Context) error {
 		most = *given
 	}
 	for followed := 0; ; followed++ {
-		next, err := l.ask(ctx, r, most > 0)
+		next, err := l.askAuthorized(ctx, r, most > 0)
 		if err != nil {
 			return err
 		}
@@ -95,6 +95,9 @@ func (l *look) ask(ctx context.Context, r *request, follow bool) (*request, erro
 	}
 	defer answer.Body.Close()
 	l.saw.status, l.saw.header, hop.Status = answer.StatusCode, answer.Header, answer.StatusCode
+	if answer.StatusCode == http.StatusProxyAuthRequired && l.forwards(r.url) {
+		return nil, refusedByProxy(answer.StatusCode)
+	}
 	if follow {
 		if next, err := l.redirect(r, answer); err != nil || next != nil {
 			return next, err
@@ -116,9 +119,9 @@ func (c *webClient) end() {
 
 // client connects to a URL's host.
 func (l *look) client(ctx context.Context, r *request) (*webClient, error) {
-	l.saw.ip, l.saw.chain, l.saw.status, l.saw.header = "", nil, 0, nil // they are of the last hop
+	l.saw.ip, l.saw.chain, l.saw.status, l.saw.header, l.saw.body, l.saw.truncated = "", nil, 0, nil, nil, false // they are of the last hop
 	host, port := r.url.Hostname(), portOf(r.url)
-	socket, err := l.dial(ctx, "tcp", host, port)
+	socket, err := l.reach(ctx, r.url)
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +178,9 @@ func (l *look) request(ctx context.Context, r *request) *http.Request {
 		GotFirstResponseByte: func() { l.clock.enter(transferring) },
 	}
 	made := &http.Request{Method: r.method, URL: r.url, Host: r.host, Header: r.header, Close: true}
+	if l.forwards(r.url) {
+		made.URL, made.Header = absolute(r.url), l.forProxy(r.header)
+	}
 	if r.body != "" {
 		made.Body, made.ContentLength = io.NopCloser(strings.NewReader(r.body)), int64(len(r.body))
 	}

@@ -21,6 +21,8 @@ type look struct {
 	started time.Time
 	clock   clock
 	saw     sight
+	token   string // of OAuth 2.0; "": none was needed, or is there yet
+	kept    bool   // token is of an earlier check
 }
 
 // sight is what a check has seen so far.
@@ -60,7 +62,7 @@ func (l *look) judge(err error) check.Result {
 	if result.Outcome == check.NotChecked {
 		l.p.cfg.Trouble("make a check", fmt.Errorf("monitor %s: %w", l.job.Monitor, err))
 	}
-	if l.job.Spec.Invert {
+	if l.job.Spec.Invert && !isHindrance(err) {
 		invert(&result)
 	}
 	if result.Outcome != check.Up {

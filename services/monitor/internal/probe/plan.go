@@ -4,7 +4,9 @@ import (
 	"container/list"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -26,7 +28,9 @@ type plan struct {
 	certificates []tls.Certificate
 	serverName   string
 	insecure     bool
-	wholeBody    bool // something looks at all of it
+	rootsAnyway  bool     // the installation's authorities are accepted beside roots
+	proxy        *url.URL // nil: none
+	wholeBody    bool     // something looks at all of it
 }
 
 type statusRange struct{ first, last int }
@@ -104,7 +108,7 @@ func (p *Prober) planFor(job *check.Job) (*plan, error) {
 
 func (p *Prober) newPlan(spec *check.Spec) (*plan, error) {
 	made := &plan{roots: p.cfg.RootCAs}
-	for _, compile := range []func(*check.Spec) error{made.compileTLS, made.compileStatuses, made.compileMatches, made.compileJSON, made.compileExpect} {
+	for _, compile := range []func(*check.Spec) error{made.compileTLS, made.compileProxy, made.compileStatuses, made.compileMatches, made.compileJSON, made.compileExpect} {
 		if err := compile(spec); err != nil {
 			return nil, err
 		}
@@ -130,6 +134,16 @@ func (m *plan) compileTLS(spec *check.Spec) error {
 	}
 	if spec.TLS != nil {
 		m.serverName, m.insecure = spec.TLS.ServerName, spec.TLS.InsecureSkipVerify
+	}
+	return nil
+}
+
+func (m *plan) compileProxy(spec *check.Spec) (err error) {
+	if spec.Proxy == "" {
+		return nil
+	}
+	if m.proxy, err = url.Parse(spec.Proxy); err != nil {
+		return errors.New("proxy is not a URL") // the error has the password
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/beaconpost/beaconpost/pkg/netguard"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
@@ -35,7 +36,10 @@ type Config struct {
 	Resolver   *net.Resolver  // for targets' names; nil: the system's
 	Nameserver string         // host:port asked by DNS checks that name none; "": the first of /etc/resolv.conf. The policy does not apply to it
 	RootCAs    *x509.CertPool // nil: the system's
-	Plans      int            // monitors whose patterns, expressions and certificates stay compiled; 10,000 unless given
+	Plans      int            // monitors whose patterns, expressions and certificates stay compiled, and whose tokens are kept; 10,000 unless given
+	// AllowProxies lets monitors name a proxy. Network is asked about the proxy's own address only: what the proxy connects to, a private
+	// network behind it included, cannot be seen from here.
+	AllowProxies bool
 	// Trouble is told of our own faults; nil: nobody is.
 	Trouble func(doing string, err error)
 }
@@ -45,13 +49,14 @@ type Prober struct {
 	cfg      Config
 	resolver *net.Resolver
 	plans    *plans
+	tokens   *lru.Cache[tokenKey, token]
 	env      *cel.Env
 	web      *http.Transport // turns a connection into a client of HTTP; it dials nothing itself
 }
 
 // New makes a Prober.
 func New(cfg Config) *Prober {
-	if cfg.Plans == 0 {
+	if cfg.Plans <= 0 {
 		cfg.Plans = defaultPlans
 	}
 	if cfg.Trouble == nil {
@@ -60,7 +65,8 @@ func New(cfg Config) *Prober {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "Beaconpost"
 	}
-	return &Prober{cfg: cfg, resolver: newResolver(cfg.Resolver), plans: newPlans(cfg.Plans), env: newEnv(), web: newTransport()}
+	tokens, _ := lru.New[tokenKey, token](cfg.Plans) // fails only for a size below 1
+	return &Prober{cfg: cfg, resolver: newResolver(cfg.Resolver), plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport()}
 }
 
 // Close releases what the Prober holds. Checks must have ended.
@@ -76,7 +82,7 @@ func (p *Prober) Check(ctx context.Context, job *check.Job) check.Result {
 	case err == nil:
 	case ctx.Err() != nil:
 		err = ownFault{"The prober stopped before the check was over.", ctx.Err()}
-	case limited.Err() != nil:
+	case limited.Err() != nil && !isHindrance(err): // which knows already
 		err = overdue{err}
 	}
 	return l.judge(err)
@@ -101,6 +107,9 @@ func (l *look) run(ctx context.Context) (err error) {
 }
 
 func (l *look) make(ctx context.Context) error {
+	if l.plan.proxy != nil && !l.p.cfg.AllowProxies {
+		return hindrance{&unmet{check.CauseBlockedAddress, "This installation does not permit proxies.", "no proxy", ""}}
+	}
 	switch l.job.Spec.Kind {
 	case check.HTTP:
 		return l.http(ctx)

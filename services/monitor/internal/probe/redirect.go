@@ -1,7 +1,10 @@
 package probe
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,7 +23,7 @@ type request struct {
 }
 
 // firstRequest makes the request that the spec describes.
-func (l *look) firstRequest() (*request, error) {
+func (l *look) firstRequest(ctx context.Context) (*request, error) {
 	spec := l.job.Spec
 	u, err := url.Parse(spec.URL)
 	if err != nil {
@@ -31,8 +34,11 @@ func (l *look) firstRequest() (*request, error) {
 		r.method = http.MethodGet
 	}
 	l.anonymous(r.header)
-	if spec.Auth != nil {
-		r.header.Set("Authorization", authorization(spec.Auth))
+	if spec.CacheToken {
+		u.RawQuery = strings.TrimPrefix(u.RawQuery+"&_bp="+nonce(), "&")
+	}
+	if err := l.authorize(ctx, r.header); err != nil {
+		return nil, err
 	}
 	for name, value := range spec.Headers {
 		if strings.EqualFold(name, "Host") {
@@ -44,17 +50,39 @@ func (l *look) firstRequest() (*request, error) {
 	return r, nil
 }
 
+// nonce makes 16 digits that no cache has seen.
+func nonce() string {
+	var raw [8]byte
+	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(raw[:])
+}
+
 // anonymous sets what any host may see.
 func (l *look) anonymous(header http.Header) {
 	header.Set("User-Agent", l.p.cfg.UserAgent)
 	header.Set("Accept", "*/*")
 }
 
-func authorization(auth *check.Auth) string {
-	if auth.Bearer != "" {
-		return "Bearer " + auth.Bearer
+// authorize sets what only the target may see.
+func (l *look) authorize(ctx context.Context, header http.Header) error {
+	auth := l.job.Spec.Auth
+	switch {
+	case auth == nil:
+	case auth.OAuth2 != nil:
+		if err := l.needToken(ctx); err != nil {
+			return err
+		}
+		header.Set("Authorization", "Bearer "+l.token)
+	case auth.Bearer != "":
+		header.Set("Authorization", "Bearer "+auth.Bearer)
+	default:
+		header.Set("Authorization", basic(auth.Username, auth.Password))
 	}
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(auth.Username+":"+auth.Password))
+	return nil
+}
+
+func basic(name, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))
 }
 
 // redirect gives the request that an answer asks for, nil if it asks for none.

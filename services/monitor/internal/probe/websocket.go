@@ -21,19 +21,33 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // websocket makes the handshake, and talks if there is something to say or to hear.
 func (l *look) websocket(ctx context.Context) error {
-	r, err := l.firstRequest()
+	r, err := l.firstRequest(ctx)
 	if err != nil {
 		return err
 	}
 	r.url.Scheme = strings.Replace(r.url.Scheme, "ws", "http", 1)
-	l.saw.hops = []check.Hop{{URL: cut(l.job.Spec.URL)}}
+	err = l.meet(ctx, r)
+	if again, failed := l.reauthorized(ctx, r); again != nil || failed != nil {
+		if failed != nil {
+			return failed
+		}
+		return l.meet(ctx, again)
+	}
+	return err
+}
+
+// meet makes a connection and the handshake on it, and talks.
+func (l *look) meet(ctx context.Context, r *request) error {
+	l.saw.hops = append(l.saw.hops, check.Hop{URL: cut(l.job.Spec.URL)})
+	hop := &l.saw.hops[len(l.saw.hops)-1]
 	client, err := l.client(ctx, r)
-	l.saw.hops[0].IP = l.saw.ip
+	hop.IP = l.saw.ip
 	if err != nil {
 		return err
 	}
 	defer client.end()
 	conn, err := l.upgrade(ctx, r, client)
+	hop.Status = l.saw.status
 	if err != nil {
 		return err
 	}
@@ -55,7 +69,7 @@ func (l *look) upgrade(ctx context.Context, r *request, client *webClient) (*web
 			},
 		})
 	if answer != nil {
-		l.saw.status, l.saw.header, l.saw.hops[0].Status = answer.StatusCode, answer.Header, answer.StatusCode
+		l.saw.status, l.saw.header = answer.StatusCode, answer.Header
 	}
 	if err != nil && answer != nil {
 		return nil, l.notUpgraded(answer)

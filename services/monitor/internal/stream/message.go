@@ -22,6 +22,8 @@ const (
 	headerSchedule = "Nats-Schedule"
 	headerTarget   = "Nats-Schedule-Target"
 	headerTTL      = "Nats-Schedule-TTL"
+	// headerMessageTTL is that of a message which is no schedule.
+	headerMessageTTL = "Nats-TTL"
 )
 
 // Scheduled is a monitor that has to have a schedule in each of its regions.

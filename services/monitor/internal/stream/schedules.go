@@ -63,6 +63,7 @@ type Schedules struct {
 	trouble  func(doing string, err error)
 	group    *lifecycle.Group
 	nudge    chan struct{}
+	confirms chan monitor.Due // that wait to be published
 
 	// Used by one goroutine.
 	since    time.Time           // changes before this were followed
@@ -78,9 +79,10 @@ func NewSchedules(nc *nats.Conn, replicas int, source Source, observe func(Compa
 	}
 	s := &Schedules{
 		js: js, replicas: replicas, source: source, observe: observe, trouble: trouble, log: log,
-		group: lifecycle.NewGroup(context.Background()), nudge: make(chan struct{}, 1), since: time.Now().Add(-overlap), followed: map[uuid.UUID]int64{},
+		group: lifecycle.NewGroup(context.Background()), nudge: make(chan struct{}, 1), confirms: make(chan monitor.Due, confirmQueue), since: time.Now().Add(-overlap), followed: map[uuid.UUID]int64{},
 	}
 	s.group.Go(s.run)
+	s.group.Go(s.confirm)
 	return s, nil
 }
 
@@ -309,18 +311,40 @@ func (s *Schedules) publish(ctx context.Context, want []Scheduled, have map[stri
 	return nil
 }
 
-// Confirm implements monitor.Broker. It does not wait for the broker's answer.
+// Confirm implements monitor.Broker. It waits for nothing: what a slow broker leaves no room for is not asked.
 func (s *Schedules) Confirm(d monitor.Due) {
+	select {
+	case s.confirms <- d:
+	default:
+	}
+}
+
+// confirmQueue is how many confirmations may wait for the broker.
+const confirmQueue = 4096
+
+func (s *Schedules) confirm(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d := <-s.confirms:
+			if err := s.publishConfirm(d); err != nil && ctx.Err() == nil {
+				s.trouble("ask for a confirmation", err)
+			}
+		}
+	}
+}
+
+func (s *Schedules) publishConfirm(d monitor.Due) error {
 	msg, err := confirmMsg(d)
-	if d.At.Before(time.Now().Add(confirmSoon)) && err == nil {
-		msg = &nats.Msg{Subject: subject.CheckDue(d.Region), Data: msg.Data}
-	}
-	if err == nil {
-		_, err = s.js.PublishMsgAsync(msg)
-	}
 	if err != nil {
-		s.trouble("ask for a confirmation", err)
+		return err
 	}
+	if d.At.Before(time.Now().Add(confirmSoon)) {
+		msg = &nats.Msg{Subject: subject.CheckDue(d.Region), Data: msg.Data, Header: nats.Header{headerMessageTTL: msg.Header[headerTTL]}}
+	}
+	_, err = s.js.PublishMsgAsync(msg)
+	return err
 }
 
 // confirmSoon is within which a schedule would not be worth it.

@@ -43,12 +43,13 @@ type Heart struct {
 //	                      (Hold while flapping)                               └─ start changes nothing
 //
 // Thresholds do not apply. A monitor that was never called expects nothing: it is unknown. A start counts the time of the job and does not put off
-// when its success is expected. Calls while paused, and one that is older than the last, count for nothing.
+// when its success is expected. Calls while paused count for nothing.
 func (r Rules) Beat(s State, b Beat, now time.Time) (State, Effects) {
-	p := r.step(s, now, now)
+	// Calls are taken one after the other; of two machines' clocks one may be behind.
+	p := r.step(s, now, latest(now, s.Heart.At))
 	p.pass(p.now)
 	h := &p.s.Heart
-	if p.s.Status == Paused || r.Expect == nil || p.now.Before(h.At) {
+	if p.s.Status == Paused || r.Expect == nil {
 		return p.done()
 	}
 	h.At = p.now
@@ -90,11 +91,13 @@ func (p *step) expects() (at, by time.Time, job bool) {
 	if !h.From.IsZero() {
 		if at = p.Expect.Next(h.From); !at.IsZero() {
 			at = moment(at)
-			by = at.Add(p.Grace)
+			by = latest(at, moment(p.Available)).Add(p.Grace)
 		}
 	}
-	if end := h.Started.Add(p.Grace); !h.Started.IsZero() && (by.IsZero() || end.Before(by)) {
-		return end, end, true
+	if end := h.Started.Add(p.Grace); !h.Started.IsZero() {
+		if until := latest(end, moment(p.Available).Add(p.Grace)); by.IsZero() || until.Before(by) {
+			return end, until, true
+		}
 	}
 	return at, by, false
 }

@@ -25,6 +25,9 @@ type Rules struct {
 
 	Expect Expectation // of a heartbeat; nil: another kind
 	Grace  time.Duration
+	// Available is since when calls of heartbeats can be taken without a break, as far as is known. One that could not be taken is not missed: the grace
+	// counts from then at the earliest.
+	Available time.Time
 }
 
 // Window is a time of maintenance: From ≤ t < To.

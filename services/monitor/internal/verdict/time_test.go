@@ -261,7 +261,23 @@ func TestHeartbeatsInTime(t *testing.T) {
 	require.Equal(t, at(5), m.Next(m.s, at(0)))
 	require.Equal(t, 3*time.Minute, beat(m, verdict.BeatSuccess, 3).Took)
 	require.Equal(t, at(18), m.look(3))
-	require.Empty(t, beat(m, verdict.BeatFail, 2), "older than the last")
+	// A machine whose clock is behind takes the next call: it counts, as if it had come right after the last.
+	skewed := monitorOf(t, verdict.Rules{Monitor: monitor, Expect: every(10 * time.Minute), Grace: 5 * time.Minute})
+	beat(skewed, verdict.BeatStart, 3)
+	require.Zero(t, beat(skewed, verdict.BeatSuccess, 2).Took)
+	require.Equal(t, verdict.Up, skewed.s.Status)
+	require.Equal(t, at(18), skewed.look(3), "the job is not awaited any more")
+
+	// A call that nobody could take is not missed before the grace has passed since.
+	away := skewed.Rules
+	away.Available = at(30)
+	state, effects, next := away.Look(skewed.s, at(31))
+	require.Equal(t, verdict.Up, state.Status)
+	require.Empty(t, effects)
+	require.Equal(t, at(35), next)
+	state, _, _ = away.Look(skewed.s, at(35))
+	require.Equal(t, verdict.Down, state.Status)
+	require.Equal(t, at(13), state.Since)
 
 	m.Paused = true
 	m.did(m.Edited(m.s, at(4)))
