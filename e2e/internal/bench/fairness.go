@@ -124,6 +124,7 @@ func (n *neighbours) compare(ctx context.Context, when string) error {
 	n.report.add(figure{name: when + ": end to end p99", value: ms(got.P99), unit: "ms", baseline: ms(n.alone.P99), of: "alone", aim: "ratio ≤ 2", met: got.P99 <= 2*n.alone.P99})
 	n.report.note("%s: accepted p50 %.1f, p99 %.1f, most %.0f ms; end to end p99.9 %.1f ms, most %.0f ms (alone %.0f ms), %.2f cores, delivery %d MiB.", when,
 		ms(p.Accept.P50), ms(p.Accept.P99), ms(p.Accept.Max), ms(got.P999), ms(got.Max), ms(n.alone.Max), p.cores(""), p.memory["delivery"]>>20)
+	n.report.note("Cores: %s.", p.coresByProcess())
 	n.report.refusals(p)
 	if n.cfg.Statements {
 		text, err := n.Query(ctx, topStatements)

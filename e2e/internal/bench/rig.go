@@ -15,7 +15,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -236,6 +238,15 @@ func (p *pass) cores(process string) float64 {
 		}
 	}
 	return used.Seconds() / p.costSpan.Seconds()
+}
+
+// coresByProcess is cores for each of them, in the order of their names.
+func (p *pass) coresByProcess() string {
+	var list []string
+	for _, process := range slices.Sorted(maps.Keys(p.cpu)) {
+		list = append(list, fmt.Sprintf("%s %.2f", process, p.cores(process)))
+	}
+	return strings.Join(list, ", ")
 }
 
 // measure runs a load on the system, notes what it accepts, and waits until all of it has arrived unless nobody delivers.

@@ -43,7 +43,7 @@ const targetsCached = 200000
 // Store is the delivery engine's database. It is safe for concurrent use.
 type Store struct {
 	db       *postgres.DB
-	relaxed  *postgres.DB // for what is found out again: endpoint health, parking of what is still due, statistics
+	relaxed  *postgres.DB // for what is found out again (endpoint health, parking of what is still due) and for statistics
 	ring     *secretbox.Keyring
 	defaults Defaults
 	targets  *lru.Cache[delivery.Ref, *delivery.Target] // by endpoint; a hit counts only if its version is the row's
