@@ -33,7 +33,7 @@ type Spec struct {
 	RecordType string `json:"record_type,omitempty" doc:"dns: A unless given."`                                         // A unless given
 	Resolver   string `json:"resolver,omitempty" doc:"dns: the server to ask, without port. Absent: the prober's own."` // the server to ask; the prober's own unless given
 	Transport  string `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"dns: udp unless given."`                      // udp, tcp or tls; udp unless given
-	RCode      string `json:"rcode,omitempty" doc:"dns: NOERROR unless given."`                                         // NOERROR, with at least one record, unless given
+	RCode      string `json:"rcode,omitempty" doc:"dns: NOERROR with at least one record unless given."`                // NOERROR, with at least one record, unless given
 	// Answers are expected among the records, in their presentation form.
 	Answers []string `json:"answers,omitempty" doc:"dns: expected among the records, in their presentation form."`
 
