@@ -2,7 +2,9 @@ package monitor
 
 import (
 	"context"
+	"maps"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -22,28 +24,61 @@ import (
 // register adds the routes of the API.
 func (p *parts) register(api *httpapi.API, notify *notifier) {
 	handlers := &monitorhttp.Handlers{
-		Store: monitorpg.NewTenancy(p.platform.DB, p.cfg.SecretsKeys), Runner: runner{p}, Tester: tester{notify}, Beats: beats{p.store}, CheckAssertion: probe.CheckAssertion,
+		Store: monitorpg.NewTenancy(p.platform.DB, p.cfg.SecretsKeys), Runner: runner{p, make(chan struct{}, runsAtOnce)}, Tester: &tester{notifier: notify, last: map[tenant.ID]time.Time{}}, Beats: beats{p.store}, CheckAssertion: probe.CheckAssertion,
 		Kept: ledger.Kept{Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention},
 	}
 	handlers.Register(api)
 }
 
+const (
+	runsAtOnce = 32               // checks that somebody asked for, beside those of the schedule
+	testsEvery = 10 * time.Second // a tenant's tests of channels: it chooses who gets them
+)
+
 // runner makes checks that somebody asks for.
-type runner struct{ *parts }
+type runner struct {
+	*parts
+	room chan struct{}
+}
 
 var _ monitorhttp.Runner = runner{}
 
 // CheckNow implements monitorhttp.Runner.
 func (r runner) CheckNow(ctx context.Context, _ tenant.ID, m *monitor.Monitor) check.Result {
+	select {
+	case r.room <- struct{}{}:
+		defer func() { <-r.room }()
+	default:
+		return check.Result{Outcome: check.NotChecked, Cause: check.CauseOverload, Detail: "Too many checks are being made by hand.", StartedAt: time.Now()}
+	}
 	return r.prober.Check(ctx, &check.Job{Monitor: m.ID, Spec: &m.Spec, Version: m.Version, Timeout: m.Timeout, Degraded: m.Degraded})
 }
 
-type tester struct{ *notifier }
+type tester struct {
+	*notifier
+	mu   sync.Mutex
+	last map[tenant.ID]time.Time
+}
 
-var _ monitorhttp.ChannelTester = tester{}
+var _ monitorhttp.ChannelTester = (*tester)(nil)
+
+// mayTest says whether it is time for another test of a tenant's.
+func (t *tester) mayTest(of tenant.ID, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.last, func(_ tenant.ID, at time.Time) bool { return now.Sub(at) >= testsEvery })
+	if _, recently := t.last[of]; recently {
+		return false
+	}
+	t.last[of] = now
+	return true
+}
 
 // TestChannel implements monitorhttp.ChannelTester.
-func (t tester) TestChannel(ctx context.Context, _ tenant.ID, c alert.Channel) error {
+func (t *tester) TestChannel(ctx context.Context, of tenant.ID, c alert.Channel) error {
+	if !t.mayTest(of, time.Now()) {
+		return fault.TooManyRequests("too_many_channel_tests", testsEvery, "A channel was tested a moment ago. Nothing was sent.")
+	}
 	err := t.test(ctx, c)
 	switch {
 	case err == nil:

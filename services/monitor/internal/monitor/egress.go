@@ -18,7 +18,7 @@ type Canaries struct {
 	rounds sync.WaitGroup
 	mu     sync.Mutex
 	upAt   time.Time     // when one was reached last: the start of that attempt
-	downAt time.Time     // when none was reached last
+	backAt time.Time     // when one was reached for the first time after none was
 	asking chan struct{} // closed when the round under way is over; nil: none is
 	up     bool          // what the last round said
 }
@@ -57,7 +57,8 @@ func (c *Canaries) IsUp() bool {
 	return c.up
 }
 
-// Up implements Egress: one was reached just now, and not once since then was none. Whoever asks while a round is under way waits for that one.
+// Up implements Egress: one was reached just now, and as far as is known it was so since then. A check that began before the network was seen to be back may
+// have failed because of it. Whoever asks while a round is under way waits for that one.
 func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	if len(c.reach) == 0 {
 		return true
@@ -65,13 +66,9 @@ func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	now := time.Now()
 	for range 2 {
 		c.mu.Lock()
-		if !c.downAt.Before(since) {
-			c.mu.Unlock()
-			return false
-		}
 		if c.up && c.upAt.Add(canaryFresh).After(now) {
-			c.mu.Unlock()
-			return true
+			defer c.mu.Unlock()
+			return !c.backAt.After(since)
 		}
 		asking := c.asking
 		if asking == nil {
@@ -88,7 +85,7 @@ func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.up && c.upAt.Add(canaryFresh).After(now) && c.downAt.Before(since)
+	return c.up && c.upAt.Add(canaryFresh).After(now) && !c.backAt.After(since)
 }
 
 // round asks all canaries at the same time; the first that answers is enough.
@@ -109,10 +106,11 @@ func (c *Canaries) round(ctx context.Context, over chan struct{}) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if up && !c.up {
+		c.backAt = began
+	}
 	if c.up = up; up {
 		c.upAt = began
-	} else {
-		c.downAt = began
 	}
 	c.asking = nil
 	close(over)
