@@ -29,8 +29,9 @@ func newElsewhere(t *testing.T) *elsewhere {
 	}
 	n := &elsewhere{t: t, name: fmt.Sprintf("bp%d", os.Getpid()), link: fmt.Sprintf("bpv%d", os.Getpid()), addr: "198.18.93.2"} // RFC 2544: for tests of networks
 	n.ip("netns", "add", n.name)
-	t.Cleanup(func() { n.ip("netns", "del", n.name) }) // the link goes with it
+	t.Cleanup(func() { n.ip("netns", "del", n.name) })
 	n.ip("link", "add", n.link, "type", "veth", "peer", "name", "eth0", "netns", n.name)
+	t.Cleanup(func() { n.ip("link", "del", n.link) }) // with the namespace it would go a moment later
 	n.ip("addr", "add", "198.18.93.1/30", "dev", n.link)
 	n.ip("link", "set", n.link, "up")
 	n.ip("-n", n.name, "addr", "add", n.addr+"/30", "dev", "eth0")
