@@ -67,8 +67,9 @@ func (c *Canaries) Up(ctx context.Context, since time.Time) bool {
 	for range 2 {
 		c.mu.Lock()
 		if c.up && c.upAt.Add(canaryFresh).After(now) {
-			defer c.mu.Unlock()
-			return !c.backAt.After(since)
+			back := c.backAt
+			c.mu.Unlock()
+			return !back.After(since)
 		}
 		asking := c.asking
 		if asking == nil {
