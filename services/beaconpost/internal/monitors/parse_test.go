@@ -104,7 +104,7 @@ func FuzzExportIsRead(f *testing.F) {
 		var stored document
 		raw, err := json.Marshal(map[string]any{"name": "a" + text, text: text, "x": map[string]any{"y" + text: []any{text, number, true}}})
 		if err != nil || json.Unmarshal(raw, &stored) != nil || text == fromEnv || text == "name" || text == "x" {
-			t.Skip()
+			return // not what can be stored
 		}
 		var out bytes.Buffer
 		require.NoError(t, writeYAML(&out, []document{stored}))

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
-	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
 )
@@ -72,38 +70,27 @@ func (s *ChannelSettings) channel(id uuid.UUID) (alert.Channel, error) {
 }
 
 func (h *Handlers) createChannel(ctx context.Context, in *createChannelInput) (*channelOutput, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("make channel id: %w", err)
-	}
-	return h.putChannel(ctx, id, &in.Body, h.Store.CreateChannel)
-}
-
-func (h *Handlers) replaceChannel(ctx context.Context, in *putChannelInput) (*channelOutput, error) {
-	return h.putChannel(ctx, in.ID, &in.Body, h.Store.ReplaceChannel)
-}
-
-func (h *Handlers) putChannel(ctx context.Context, id uuid.UUID, s *ChannelSettings, store func(context.Context, tenant.ID, alert.Channel) error) (*channelOutput, error) {
-	c, err := s.channel(id)
+	c, err := created(ctx, in.Body.channel, h.Store.CreateChannel)
 	if err != nil {
 		return nil, err
 	}
-	if err := store(ctx, httpapi.Tenant(ctx), c); err != nil {
+	return &channelOutput{viewChannel(c)}, nil
+}
+
+func (h *Handlers) replaceChannel(ctx context.Context, in *putChannelInput) (*channelOutput, error) {
+	c, err := stored(ctx, in.ID, in.Body.channel, h.Store.ReplaceChannel)
+	if err != nil {
 		return nil, err
 	}
 	return &channelOutput{viewChannel(c)}, nil
 }
 
 func (h *Handlers) listChannels(ctx context.Context, in *pageInput) (*listChannelsOutput, error) {
-	cursor, err := in.After()
+	list, err := listed(ctx, in.Page, h.Store.Channels, viewChannel, func(v channelView) uuid.UUID { return v.ID })
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.Store.Channels(ctx, httpapi.Tenant(ctx), cursor, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	return &listChannelsOutput{httpapi.NewList(in.Page, views(list, viewChannel), func(v channelView) uuid.UUID { return v.ID })}, nil
+	return &listChannelsOutput{list}, nil
 }
 
 func (h *Handlers) getChannel(ctx context.Context, in *IDPath) (*channelOutput, error) {

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -84,7 +83,6 @@ type (
 		Body WindowSettings
 	}
 	listWindowsOutput struct{ Body httpapi.List[WindowView] }
-	pageInput         struct{ httpapi.Page }
 )
 
 func (h *Handlers) registerWindows(api *httpapi.API) {
@@ -112,38 +110,27 @@ func (s *WindowSettings) window(id uuid.UUID) (ledger.Window, error) {
 }
 
 func (h *Handlers) createWindow(ctx context.Context, in *createWindowInput) (*windowOutput, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("make window id: %w", err)
-	}
-	return h.putWindow(ctx, id, &in.Body, h.Store.CreateWindow)
-}
-
-func (h *Handlers) replaceWindow(ctx context.Context, in *putWindowInput) (*windowOutput, error) {
-	return h.putWindow(ctx, in.ID, &in.Body, h.Store.ReplaceWindow)
-}
-
-func (h *Handlers) putWindow(ctx context.Context, id uuid.UUID, s *WindowSettings, store func(context.Context, tenant.ID, ledger.Window) error) (*windowOutput, error) {
-	w, err := s.window(id)
+	w, err := created(ctx, in.Body.window, h.Store.CreateWindow)
 	if err != nil {
 		return nil, err
 	}
-	if err := store(ctx, httpapi.Tenant(ctx), w); err != nil {
+	return detailWindow(w), nil
+}
+
+func (h *Handlers) replaceWindow(ctx context.Context, in *putWindowInput) (*windowOutput, error) {
+	w, err := stored(ctx, in.ID, in.Body.window, h.Store.ReplaceWindow)
+	if err != nil {
 		return nil, err
 	}
 	return detailWindow(w), nil
 }
 
 func (h *Handlers) listWindows(ctx context.Context, in *pageInput) (*listWindowsOutput, error) {
-	cursor, err := in.After()
+	list, err := listed(ctx, in.Page, h.Store.Windows, viewWindow, func(v WindowView) uuid.UUID { return v.ID })
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.Store.Windows(ctx, httpapi.Tenant(ctx), cursor, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	return &listWindowsOutput{httpapi.NewList(in.Page, views(list, viewWindow), func(v WindowView) uuid.UUID { return v.ID })}, nil
+	return &listWindowsOutput{list}, nil
 }
 
 func (h *Handlers) getWindow(ctx context.Context, in *IDPath) (*windowOutput, error) {

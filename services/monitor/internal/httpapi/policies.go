@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
-	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
 )
@@ -108,38 +106,27 @@ func (h *Handlers) registerPolicies(api *httpapi.API) {
 }
 
 func (h *Handlers) createPolicy(ctx context.Context, in *createPolicyInput) (*policyOutput, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("make policy id: %w", err)
-	}
-	return h.putPolicy(ctx, id, &in.Body, h.Store.CreatePolicy)
-}
-
-func (h *Handlers) replacePolicy(ctx context.Context, in *putPolicyInput) (*policyOutput, error) {
-	return h.putPolicy(ctx, in.ID, &in.Body, h.Store.ReplacePolicy)
-}
-
-func (h *Handlers) putPolicy(ctx context.Context, id uuid.UUID, s *PolicySettings, store func(context.Context, tenant.ID, alert.Policy) error) (*policyOutput, error) {
-	p, err := s.policy(id)
+	p, err := created(ctx, in.Body.policy, h.Store.CreatePolicy)
 	if err != nil {
 		return nil, err
 	}
-	if err := store(ctx, httpapi.Tenant(ctx), p); err != nil {
+	return &policyOutput{viewPolicy(p)}, nil
+}
+
+func (h *Handlers) replacePolicy(ctx context.Context, in *putPolicyInput) (*policyOutput, error) {
+	p, err := stored(ctx, in.ID, in.Body.policy, h.Store.ReplacePolicy)
+	if err != nil {
 		return nil, err
 	}
 	return &policyOutput{viewPolicy(p)}, nil
 }
 
 func (h *Handlers) listPolicies(ctx context.Context, in *pageInput) (*listPoliciesOutput, error) {
-	cursor, err := in.After()
+	list, err := listed(ctx, in.Page, h.Store.Policies, viewPolicy, func(v policyView) uuid.UUID { return v.ID })
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.Store.Policies(ctx, httpapi.Tenant(ctx), cursor, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	return &listPoliciesOutput{httpapi.NewList(in.Page, views(list, viewPolicy), func(v policyView) uuid.UUID { return v.ID })}, nil
+	return &listPoliciesOutput{list}, nil
 }
 
 func (h *Handlers) getPolicy(ctx context.Context, in *IDPath) (*policyOutput, error) {
