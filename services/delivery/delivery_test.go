@@ -65,7 +65,7 @@ func TestDuringRotationBothSignaturesAreSent(t *testing.T) {
 	s := newSink(t, nil)
 	endpointID, old := b.endpoint(s.URL)
 	b.wait(b.send(endpointID, `1`), "delivered") // the old secret is cached now
-	b.exec(`UPDATE endpoint_secrets SET expires_at = now() + interval '2 seconds' WHERE endpoint_id = $1`, endpointID)
+	b.Exec(`UPDATE endpoint_secrets SET expires_at = now() + interval '2 seconds' WHERE endpoint_id = $1`, endpointID)
 	current := b.secret(endpointID)
 	b.wait(b.send(endpointID, `2`), "delivered")
 	got := s.requests()[1]
@@ -98,7 +98,7 @@ func TestFailuresAreRetriedUntilSuccess(t *testing.T) {
 		require.Equal(t, q.event.String(), r.header.Get("webhook-id"), "the same on every attempt")
 		require.Equal(t, fmt.Sprint(i+1), r.header.Get("Beaconpost-Attempt"))
 	}
-	require.Equal(t, "4 200", b.query(`SELECT attempts || ' ' || last_status FROM deliveries WHERE id = $1`, q.delivery))
+	require.Equal(t, "4 200", b.Query(`SELECT attempts || ' ' || last_status FROM deliveries WHERE id = $1`, q.delivery))
 }
 
 func TestSpentAttemptsExhaust(t *testing.T) {
@@ -106,7 +106,7 @@ func TestSpentAttemptsExhaust(t *testing.T) {
 	b := setup(t)
 	s := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET retry_schedule_ms = '{50,100}' WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE endpoints SET retry_schedule_ms = '{50,100}' WHERE id = $1`, endpointID)
 	q := b.send(endpointID, `{}`)
 	b.wait(q, "exhausted")
 	require.Equal(t, "1 404\n2 404\n3 404", b.attempts(q))
@@ -165,7 +165,7 @@ func TestEveryKindOfFailureHasItsClass(t *testing.T) {
 		require.Equal(t, tt.attempt, b.attempts(q), name)
 	}
 	require.Len(t, redirect.requests(), 1, "a redirect is not followed")
-	require.Equal(t, "4096 true", b.query(`SELECT length(response_excerpt) || ' ' || response_truncated::text FROM delivery_attempts WHERE status_code = 500`))
+	require.Equal(t, "4096 true", b.Query(`SELECT length(response_excerpt) || ' ' || response_truncated::text FROM delivery_attempts WHERE status_code = 500`))
 }
 
 // An endpoint from before the installation became stricter.
@@ -227,7 +227,7 @@ func TestOfManyMessagesForAnAttemptOneStartsIt(t *testing.T) {
 			b.publish.Ready(repeat)
 		}
 	}
-	b.exec(`UPDATE deliveries SET next_attempt_at = next_attempt_at + interval '1 microsecond' WHERE id = $1`, q.delivery)
+	b.Exec(`UPDATE deliveries SET next_attempt_at = next_attempt_at + interval '1 microsecond' WHERE id = $1`, q.delivery)
 	b.publish.Ready(old)
 	repeats(20)
 	require.Eventually(t, func() bool { return len(s.requests()) >= 1 }, 10*time.Second, 5*time.Millisecond)
@@ -267,10 +267,10 @@ func TestDisabledEndpointsParkAndDeletedOnesCancel(t *testing.T) {
 	b := setup(t, "BEACONPOST_DELIVERY_RECONCILE_GRACE=200ms")
 	s := newSink(t, nil)
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, endpointID)
 	q := b.send(endpointID, `{}`)
 	require.Eventually(t, func() bool {
-		return b.query(`SELECT next_attempt_at::text FROM deliveries WHERE id = $1`, q.delivery) == "infinity"
+		return b.Query(`SELECT next_attempt_at::text FROM deliveries WHERE id = $1`, q.delivery) == "infinity"
 	}, 10*time.Second, 10*time.Millisecond)
 	var view struct {
 		Status        string
@@ -281,11 +281,11 @@ func TestDisabledEndpointsParkAndDeletedOnesCancel(t *testing.T) {
 	require.Nil(t, view.NextAttemptAt)
 	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "endpoint_disabled", "")
 
-	b.exec(`UPDATE endpoints SET status = 'enabled' WHERE id = $1`, endpointID)
-	b.exec(`UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE id = $1`, q.delivery) // as ingest does
+	b.Exec(`UPDATE endpoints SET status = 'enabled' WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE deliveries SET next_attempt_at = now() - interval '1 hour' WHERE id = $1`, q.delivery) // as ingest does
 	b.wait(q, "delivered")
 
-	b.exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, endpointID)
 	q = b.send(endpointID, `{}`)
 	b.wait(q, "cancelled")
 	require.Len(t, s.requests(), 1)
@@ -297,13 +297,13 @@ func TestASecretThatCannotBeOpenedStopsItsEndpointOnly(t *testing.T) {
 	s := newSink(t, nil)
 	broken, _ := b.endpoint(s.URL)
 	fine, _ := b.endpoint(s.URL)
-	good := b.query(`SELECT encode(ciphertext, 'hex') FROM endpoint_secrets WHERE endpoint_id = $1`, broken)
-	b.exec(`UPDATE endpoint_secrets SET ciphertext = '\x00' WHERE endpoint_id = $1`, broken)
+	good := b.Query(`SELECT encode(ciphertext, 'hex') FROM endpoint_secrets WHERE endpoint_id = $1`, broken)
+	b.Exec(`UPDATE endpoint_secrets SET ciphertext = '\x00' WHERE endpoint_id = $1`, broken)
 	waiting := b.send(broken, `1`)
 	b.wait(b.send(fine, `2`), "delivered")
 	require.Equal(t, "pending", b.status(waiting))
 	require.Empty(t, b.attempts(waiting), "our fault is not the endpoint's failure")
-	b.exec(`UPDATE endpoint_secrets SET ciphertext = decode($2, 'hex') WHERE endpoint_id = $1`, broken, good)
+	b.Exec(`UPDATE endpoint_secrets SET ciphertext = decode($2, 'hex') WHERE endpoint_id = $1`, broken, good)
 	b.wait(waiting, "delivered")
 }
 
@@ -357,7 +357,7 @@ func TestCancelAndRetryWhileAnAttemptRunsRepeatNothing(t *testing.T) {
 	b.client.Do("POST", path+"/retry", nil).WantProblem(409, "attempt_in_progress", "")
 	close(release)
 	require.Eventually(t, func() bool { return b.attempts(q) == "1 500" }, 10*time.Second, 5*time.Millisecond)
-	require.Equal(t, "cancelled 1", b.query(`SELECT status || ' ' || attempts FROM deliveries WHERE id = $1`, q.delivery), "it stays cancelled, and the attempt counts")
+	require.Equal(t, "cancelled 1", b.Query(`SELECT status || ' ' || attempts FROM deliveries WHERE id = $1`, q.delivery), "it stays cancelled, and the attempt counts")
 	b.client.Do("POST", path+"/retry", nil).Want(202, nil)
 	b.wait(q, "delivered")
 	require.Equal(t, "1 500\n2 200", b.attempts(q))
@@ -369,7 +369,7 @@ func TestAnAttemptThatCannotBeStoredStillCounts(t *testing.T) {
 	b := setup(t)
 	s := newSink(t, nil)
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`ALTER TABLE delivery_attempts ADD CONSTRAINT refused CHECK (number < 1) NOT VALID`)
+	b.Exec(`ALTER TABLE delivery_attempts ADD CONSTRAINT refused CHECK (number < 1) NOT VALID`)
 	q := b.send(endpointID, `{}`)
 	b.wait(q, "delivered")
 	require.Empty(t, b.attempts(q))
@@ -398,12 +398,12 @@ func TestPoliciesOfProjectAndTenant(t *testing.T) {
 	b := setup(t, "BEACONPOST_DELIVERY_MAX_ATTEMPTS=5")
 	bad := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	project := uuid.Must(uuid.NewV7())
-	b.exec(`INSERT INTO projects (tenant_id, id, name) VALUES ($1, $2, 'shop')`, b.tenant.UUID(), project)
-	b.exec(`INSERT INTO retry_policies (tenant_id, project_id, max_attempts, base_ms) VALUES ($1, $1, 3, 1), ($1, $2, 2, null)`, b.tenant.UUID(), project)
+	b.Exec(`INSERT INTO projects (tenant_id, id, name) VALUES ($1, $2, 'shop')`, b.tenant.UUID(), project)
+	b.Exec(`INSERT INTO retry_policies (tenant_id, project_id, max_attempts, base_ms) VALUES ($1, $1, 3, 1), ($1, $2, 2, null)`, b.tenant.UUID(), project)
 	attempts := map[uuid.UUID]int{}
 	of := func(change string, want int) {
 		id, _ := b.endpoint(bad.URL)
-		b.exec(`UPDATE endpoints SET version = version + 1`+change+` WHERE id = $1`, id)
+		b.Exec(`UPDATE endpoints SET version = version + 1`+change+` WHERE id = $1`, id)
 		attempts[id] = want
 	}
 	of("", 3)
@@ -423,7 +423,7 @@ func TestNothingIsRetriedBeyondItsAge(t *testing.T) {
 	b := setup(t, "BEACONPOST_DELIVERY_RETRY_MAX_AGE=1h")
 	bad := newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	short, _ := b.endpoint(bad.URL)
-	b.exec(`UPDATE endpoints SET retry_max_age_ms = 200, version = version + 1 WHERE id = $1`, short)
+	b.Exec(`UPDATE endpoints SET retry_max_age_ms = 200, version = version + 1 WHERE id = $1`, short)
 	long, _ := b.endpoint(bad.URL)
 	q, other := b.send(short, `{}`), b.send(long, `{}`)
 	b.wait(q, "exhausted")
@@ -437,7 +437,7 @@ func TestListOfDeliveries(t *testing.T) {
 	good, bad := newSink(t, nil), newSink(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	goodID, _ := b.endpoint(good.URL)
 	badID, _ := b.endpoint(bad.URL)
-	b.exec(`UPDATE endpoints SET max_attempts = 1 WHERE id = $1`, badID)
+	b.Exec(`UPDATE endpoints SET max_attempts = 1 WHERE id = $1`, badID)
 	var all []queued
 	for range 5 {
 		all = append(all, b.send(goodID, `{}`))
@@ -498,6 +498,6 @@ func TestStatisticsAreStored(t *testing.T) {
 	const total = `SELECT concat_ws(' ', sum(attempts_succeeded), sum(attempts_failed), sum(delivered), sum(exhausted),
 		(SELECT sum(n) FROM endpoint_stats, unnest(attempt_counts) n), (SELECT sum(n) FROM endpoint_stats, unnest(latency_counts) n)) FROM endpoint_stats WHERE endpoint_id = $1`
 	failed := len(s.requests()) - 12
-	require.Equal(t, fmt.Sprintf("12 %d 12 0 12 12", failed), b.query(total, endpointID))
-	require.Equal(t, "0 2 0 2 12 12", b.query(total, brokenID), "the last two are of all endpoints")
+	require.Equal(t, fmt.Sprintf("12 %d 12 0 12 12", failed), b.Query(total, endpointID))
+	require.Equal(t, "0 2 0 2 12 12", b.Query(total, brokenID), "the last two are of all endpoints")
 }

@@ -28,8 +28,8 @@ func (b *bundle) park(endpointID uuid.UUID, n int) (ids []string) {
 	for range n {
 		event := uuid.Must(uuid.NewV7())
 		id := uuid7.Beside(event)
-		b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', '1')`, b.tenant.UUID(), event)
-		b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $3, $4, 'infinity')`, b.tenant.UUID(), id, event, endpointID)
+		b.Exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', '1')`, b.tenant.UUID(), event)
+		b.Exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $3, $4, 'infinity')`, b.tenant.UUID(), id, event, endpointID)
 		ids = append(ids, event.String())
 	}
 	return ids
@@ -37,7 +37,7 @@ func (b *bundle) park(endpointID uuid.UUID, n int) (ids []string) {
 
 func (b *bundle) eventually(sql, want string, args ...any) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return b.query(sql, args...) == want }, 30*time.Second, 20*time.Millisecond, "%s: expected %s, got %s", sql, want, b.query(sql, args...))
+	require.Eventually(b.t, func() bool { return b.Query(sql, args...) == want }, 30*time.Second, 20*time.Millisecond, "%s: expected %s, got %s", sql, want, b.Query(sql, args...))
 }
 
 const countPending = `SELECT count(*)::text FROM deliveries WHERE endpoint_id = $1 AND status = 'pending'`
@@ -65,7 +65,7 @@ func TestABrokenEndpointIsLeftAloneThenDrained(t *testing.T) {
 		b.send(endpointID, strconv.Itoa(i))
 	}
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "open", endpointID)
-	require.Equal(t, "failures", b.query(`SELECT reason FROM endpoint_health`))
+	require.Equal(t, "failures", b.Query(`SELECT reason FROM endpoint_health`))
 	b.park(endpointID, 30)
 	// What is tried already is parked as its message comes; after that there is one probe at a time, and nothing else.
 	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND isfinite(next_attempt_at) AND next_attempt_at < now() - interval '100 ms'`, "0")
@@ -79,16 +79,16 @@ func TestABrokenEndpointIsLeftAloneThenDrained(t *testing.T) {
 	healed.Store(true)
 	b.eventually(countPending, "0", endpointID)
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
-	require.Equal(t, "delivered 35", b.query(`SELECT status || ' ' || count(*) FROM deliveries GROUP BY status`))
-	require.Equal(t, "0", b.query(`SELECT failures::text FROM endpoint_health`))
+	require.Equal(t, "delivered 35", b.Query(`SELECT status || ' ' || count(*) FROM deliveries GROUP BY status`))
+	require.Equal(t, "0", b.Query(`SELECT failures::text FROM endpoint_health`))
 	b.requireNoTwins(s)
 }
 
 // requireNoTwins demands that no event was taken twice.
 func (b *bundle) requireNoTwins(s *sink) {
 	b.t.Helper()
-	require.Empty(b.t, b.query(`SELECT delivery_id::text FROM delivery_attempts WHERE status_code = 200 GROUP BY delivery_id HAVING count(*) > 1`))
-	require.Equal(b.t, strconv.Itoa(len(s.requests())), b.query(`SELECT count(*)::text FROM delivery_attempts`), "every request was recorded")
+	require.Empty(b.t, b.Query(`SELECT delivery_id::text FROM delivery_attempts WHERE status_code = 200 GROUP BY delivery_id HAVING count(*) > 1`))
+	require.Equal(b.t, strconv.Itoa(len(s.requests())), b.Query(`SELECT count(*)::text FROM delivery_attempts`), "every request was recorded")
 }
 
 func TestADrainGoesByAgeAndSurvivesItsReplica(t *testing.T) {
@@ -103,8 +103,8 @@ func TestADrainGoesByAgeAndSurvivesItsReplica(t *testing.T) {
 	})
 	endpointID, _ := b.endpoint(s.URL)
 	want := b.park(endpointID, 120)
-	b.exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
-	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, look_at) VALUES ($1, $2, 'draining', 'enabled', now())`, b.tenant.UUID(), endpointID)
+	b.Exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
+	b.Exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, look_at) VALUES ($1, $2, 'draining', 'enabled', now())`, b.tenant.UUID(), endpointID)
 	stop := b.start(quickBreaker...)
 	require.Eventually(t, func() bool { return len(s.requests()) > 10 }, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, stop(10*time.Second))
@@ -140,8 +140,8 @@ func TestGoneDisablesAndEnablingDrains(t *testing.T) {
 	require.Len(t, s.requests(), 1, "no probe of what was disabled")
 
 	// As ingest enables it.
-	b.exec(`UPDATE endpoints SET status = 'enabled', breaker = 'draining' WHERE id = $1`, endpointID)
-	b.exec(`UPDATE endpoint_health SET state = 'draining', reason = 'enabled', since = now(), failures = 0, failing_since = NULL, gone_at = NULL, look_at = now()`)
+	b.Exec(`UPDATE endpoints SET status = 'enabled', breaker = 'draining' WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE endpoint_health SET state = 'draining', reason = 'enabled', since = now(), failures = 0, failing_since = NULL, gone_at = NULL, look_at = now()`)
 	b.eventually(countPending, "0", endpointID)
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
 	require.Len(t, s.requests(), 6)
@@ -154,10 +154,10 @@ func TestUninterruptedFailureDisables(t *testing.T) {
 	endpointID, _ := b.endpoint(s.URL)
 	b.send(endpointID, `1`)
 	b.eventually(`SELECT (failures > 0)::text FROM endpoint_health`, "true")
-	b.exec(`UPDATE endpoint_health SET failing_since = now() - interval '31 minutes'`)
+	b.Exec(`UPDATE endpoint_health SET failing_since = now() - interval '31 minutes'`)
 	b.eventually(`SELECT (warned_at IS NOT NULL)::text FROM endpoint_health`, "true")
-	require.Equal(t, "enabled", b.query(`SELECT status FROM endpoints WHERE id = $1`, endpointID))
-	b.exec(`UPDATE endpoint_health SET failing_since = now() - interval '61 minutes'`)
+	require.Equal(t, "enabled", b.Query(`SELECT status FROM endpoints WHERE id = $1`, endpointID))
+	b.Exec(`UPDATE endpoint_health SET failing_since = now() - interval '61 minutes'`)
 	b.send(endpointID, `2`)
 	b.eventually(`SELECT status || ' ' || coalesce(disabled_reason, '') FROM endpoints WHERE id = $1`, "disabled failing", endpointID)
 	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity'`, "2")
@@ -185,7 +185,7 @@ func TestRetryAfterPausesTheEndpoint(t *testing.T) {
 	endpointID, _ := b.endpoint(s.URL)
 	b.send(endpointID, `0`)
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "open", endpointID)
-	require.Equal(t, "retry_after", b.query(`SELECT reason FROM endpoint_health`))
+	require.Equal(t, "retry_after", b.Query(`SELECT reason FROM endpoint_health`))
 	for i := range 5 {
 		b.send(endpointID, fmt.Sprint(i)) // as if ingest had not heard of it yet
 	}
@@ -201,11 +201,11 @@ func TestARetryByHandPassesAnOpenBreaker(t *testing.T) {
 	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_BREAKER_PROBE_FIRST=1h", "BEACONPOST_DELIVERY_BREAKER_PROBE_MOST=1h")...)
 	s := newSink(t, nil)
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET breaker = 'open' WHERE id = $1`, endpointID)
-	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, since, failures, failing_since, probe_at, look_at)
+	b.Exec(`UPDATE endpoints SET breaker = 'open' WHERE id = $1`, endpointID)
+	b.Exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, since, failures, failing_since, probe_at, look_at)
 		VALUES ($1, $2, 'open', 'failures', now(), 5, now(), now() + interval '1 hour', now() + interval '1 hour')`, b.tenant.UUID(), endpointID)
 	b.park(endpointID, 2)
-	id := b.query(`SELECT id::text FROM deliveries ORDER BY id DESC LIMIT 1`)
+	id := b.Query(`SELECT id::text FROM deliveries ORDER BY id DESC LIMIT 1`)
 	time.Sleep(1500 * time.Millisecond)
 	require.Empty(t, s.requests())
 	b.client.Do("POST", "/v1/deliveries/"+id+"/retry", nil).Want(202, nil)
@@ -226,14 +226,14 @@ func TestExhaustedDeliveriesAreRecovered(t *testing.T) {
 	b.park(endpointID, 700) // more than are taken up at once
 	time.Sleep(2 * time.Millisecond)
 	until := uuid7.Floor(time.Now())
-	b.exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now(), attempts = 15`)
-	b.exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
-	b.exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, recover_from, recover_until, look_at, drain_rate) VALUES ($1, $2, 'draining', 'recover', $3, $4, now(), 400)`,
+	b.Exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now(), attempts = 15`)
+	b.Exec(`UPDATE endpoints SET breaker = 'draining' WHERE id = $1`, endpointID)
+	b.Exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, recover_from, recover_until, look_at, drain_rate) VALUES ($1, $2, 'draining', 'recover', $3, $4, now(), 400)`,
 		b.tenant.UUID(), endpointID, from, until)
 	b.eventually(`SELECT count(*)::text FROM deliveries WHERE status = 'delivered'`, "700")
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", endpointID)
-	require.Equal(t, "700 true", b.query(`SELECT recovered || ' ' || (recover_from IS NULL) FROM endpoint_health`))
-	require.Equal(t, old[0], b.query(`SELECT event_id::text FROM deliveries WHERE status = 'exhausted'`))
+	require.Equal(t, "700 true", b.Query(`SELECT recovered || ' ' || (recover_from IS NULL) FROM endpoint_health`))
+	require.Equal(t, old[0], b.Query(`SELECT event_id::text FROM deliveries WHERE status = 'exhausted'`))
 	b.requireNoTwins(s)
 }
 
@@ -251,7 +251,7 @@ func TestRateLimit(t *testing.T) {
 		times = append(times, time.Now())
 	})
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET rate_per_second = 20, rate_burst = 5 WHERE id = $1`, endpointID)
+	b.Exec(`UPDATE endpoints SET rate_per_second = 20, rate_burst = 5 WHERE id = $1`, endpointID)
 	fast := newSink(t, nil)
 	fastID, _ := b.endpoint(fast.URL)
 	for i := range 80 {
@@ -272,7 +272,7 @@ func TestRateLimit(t *testing.T) {
 		}
 	}
 	require.Less(t, times[79].Sub(times[0]), 8*time.Second, "and the rate is used")
-	require.Equal(t, "1", b.query(`SELECT max(attempts)::text FROM deliveries WHERE endpoint_id = $1`, endpointID))
+	require.Equal(t, "1", b.Query(`SELECT max(attempts)::text FROM deliveries WHERE endpoint_id = $1`, endpointID))
 }
 
 func TestParkedDeliveriesThatNobodyTakesUpAreAdopted(t *testing.T) {
@@ -282,18 +282,18 @@ func TestParkedDeliveriesThatNobodyTakesUpAreAdopted(t *testing.T) {
 	well, _ := b.endpoint(s.URL)
 	deleted, _ := b.endpoint(s.URL)
 	off, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
+	b.Exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
 	for _, id := range []uuid.UUID{well, deleted, off} {
 		b.park(id, 3)
 	}
-	b.exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, deleted)
+	b.Exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, deleted)
 	old := uuid7.Floor(time.Now().Add(-25 * time.Hour))
-	b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $2, $3, 'infinity')`, b.tenant.UUID(), old, off)
+	b.Exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $2, $3, 'infinity')`, b.tenant.UUID(), old, off)
 	b.eventually(countPending, "0", well)
 	b.eventually(countPending, "0", deleted)
 	b.eventually(`SELECT cancel_reason FROM deliveries WHERE id = $1 AND status = 'cancelled'`, "expired", old)
 	require.Len(t, s.requests(), 3)
-	require.Equal(t, "3", b.query(countPending, off), "these are kept")
+	require.Equal(t, "3", b.Query(countPending, off), "these are kept")
 	b.eventually(`SELECT breaker FROM endpoints WHERE id = $1`, "closed", well)
 }
 
@@ -303,27 +303,27 @@ func TestPayloadsAreScrubbed(t *testing.T) {
 	s := newSink(t, nil)
 	endpointID, _ := b.endpoint(s.URL)
 	off, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
+	b.Exec(`UPDATE endpoints SET status = 'disabled' WHERE id = $1`, off)
 	q := b.send(endpointID, `{"secret":1}`)
 	b.wait(q, "delivered")
 	b.park(off, 1)
 	other := uuid.Must(uuid.NewV7())
-	b.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'other')`, other)
-	b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'a', '1')`, other, uuid.Must(uuid.NewV7()))
-	b.exec(`INSERT INTO payload_retention (tenant_id, after_ms) VALUES ($1, 0)`, b.tenant.UUID())
+	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'other')`, other)
+	b.Exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'a', '1')`, other, uuid.Must(uuid.NewV7()))
+	b.Exec(`INSERT INTO payload_retention (tenant_id, after_ms) VALUES ($1, 0)`, b.tenant.UUID())
 	b.eventually(`SELECT length(payload)::text FROM webhook_events WHERE id = $1`, "0", q.event)
 	b.client.Do("POST", "/v1/deliveries/"+q.delivery.String()+"/retry", nil).WantProblem(409, "payload_scrubbed", "")
-	require.Equal(t, "2", b.query(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`), "what is pending, and another tenant's")
+	require.Equal(t, "2", b.Query(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`), "what is pending, and another tenant's")
 	// Whatever happens, what has no payload is not sent.
-	b.exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now() WHERE id = $1`, q.delivery)
-	b.exec(`UPDATE deliveries SET status = 'pending', completed_at = NULL, next_attempt_at = now() WHERE id = $1`, q.delivery)
+	b.Exec(`UPDATE deliveries SET status = 'exhausted', completed_at = now() WHERE id = $1`, q.delivery)
+	b.Exec(`UPDATE deliveries SET status = 'pending', completed_at = NULL, next_attempt_at = now() WHERE id = $1`, q.delivery)
 	again := q.message
 	again.Attempt, again.MustClaim = 2, true
 	b.publish.Ready(again)
 	b.eventually(`SELECT coalesce(cancel_reason, status) FROM deliveries WHERE id = $1`, "payload_scrubbed", q.delivery)
 	require.Len(t, s.requests(), 1)
 	// Looked at again when it has ended.
-	b.exec(`UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now() WHERE endpoint_id = $1`, off)
-	b.exec(`UPDATE payload_retention SET rescan_at = now()`)
+	b.Exec(`UPDATE deliveries SET status = 'cancelled', cancel_reason = 'requested', completed_at = now() WHERE endpoint_id = $1`, off)
+	b.Exec(`UPDATE payload_retention SET rescan_at = now()`)
 	b.eventually(`SELECT count(*)::text FROM webhook_events WHERE payload <> ''`, "1")
 }

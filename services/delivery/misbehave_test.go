@@ -81,7 +81,7 @@ func (b *bundle) sendRound(all []misbehaviour, round int) {
 			m.sent = append(m.sent, b.send(m.endpoint, `"`+strings.Repeat("x", m.payload)+`"`))
 		}
 	}
-	ended := func() bool { return b.query(`SELECT count(*)::text FROM deliveries WHERE status = 'pending'`) == "0" }
+	ended := func() bool { return b.Query(`SELECT count(*)::text FROM deliveries WHERE status = 'pending'`) == "0" }
 	require.Eventually(b.t, ended, 20*time.Second, 20*time.Millisecond)
 }
 
@@ -92,10 +92,10 @@ FROM deliveries d JOIN delivery_attempts a ON a.delivery_id = d.id WHERE d.id = 
 func (b *bundle) requireMisbehaved(t *testing.T, m misbehaviour) {
 	t.Helper()
 	for _, q := range m.sent {
-		got := b.query(recordOf, q.delivery)
+		got := b.Query(recordOf, q.delivery)
 		require.Equal(t, m.want, got)
 		if m.excerpt != "" {
-			require.Equal(t, hex.EncodeToString([]byte(m.excerpt)), b.query(`SELECT encode(response_excerpt, 'hex') FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
+			require.Equal(t, hex.EncodeToString([]byte(m.excerpt)), b.Query(`SELECT encode(response_excerpt, 'hex') FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
 		}
 		b.requireInTime(t, q, m.want)
 		client := b.client
@@ -115,7 +115,7 @@ func (b *bundle) requireMisbehaved(t *testing.T, m misbehaviour) {
 // requireInTime also wants that what is not a matter of time is seen before the time is over. How long a resolver takes is not ours to say.
 func (b *bundle) requireInTime(t *testing.T, q queued, want string) {
 	t.Helper()
-	took, err := strconv.Atoi(b.query(`SELECT (duration_us / 1000)::text FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
+	took, err := strconv.Atoi(b.Query(`SELECT (duration_us / 1000)::text FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
 	require.NoError(t, err)
 	limit := int(attemptLimit.Milliseconds())
 	require.Less(t, took, limit+int(attemptSlack.Milliseconds()))

@@ -44,7 +44,7 @@ func (b *bundle) subscribe(types string, answer func(n int, w http.ResponseWrite
 	b.t.Helper()
 	s := newSink(b.t, answer)
 	id, _ := b.endpoint(s.URL)
-	b.exec(`UPDATE endpoints SET event_types = $2::text[] WHERE id = $1`, id, types)
+	b.Exec(`UPDATE endpoints SET event_types = $2::text[] WHERE id = $1`, id, types)
 	return s, id
 }
 
@@ -61,8 +61,8 @@ func TestTenantsAreToldAboutTheirEndpoints(t *testing.T) {
 		}
 	})
 	foreign := uuid.Must(uuid.NewV7())
-	b.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'other')`, foreign)
-	b.exec(`INSERT INTO endpoints (tenant_id, id, url, event_types) VALUES ($1, $2, 'http://127.0.0.1:1/', '{endpoint.*}')`, foreign, uuid.Must(uuid.NewV7()))
+	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'other')`, foreign)
+	b.Exec(`INSERT INTO endpoints (tenant_id, id, url, event_types) VALUES ($1, $2, 'http://127.0.0.1:1/', '{endpoint.*}')`, foreign, uuid.Must(uuid.NewV7()))
 
 	for range 4 {
 		b.send(brokenID, `1`)
@@ -77,7 +77,7 @@ func TestTenantsAreToldAboutTheirEndpoints(t *testing.T) {
 	require.WithinDuration(t, told[0].Data.FailingSince.Add(time.Hour), told[0].Data.DisableAt, 0)
 
 	// Half of the time until it is disabled has passed: a warning, once.
-	b.exec(`UPDATE endpoint_health SET failing_since = now() - interval '31 minutes'`)
+	b.Exec(`UPDATE endpoint_health SET failing_since = now() - interval '31 minutes'`)
 	require.Eventually(t, func() bool { return len(ops.requests()) == 2 }, 20*time.Second, 10*time.Millisecond)
 	healed.Store(true)
 	require.Eventually(t, func() bool { return len(ops.requests()) == 3 }, 20*time.Second, 10*time.Millisecond)
@@ -89,8 +89,8 @@ func TestTenantsAreToldAboutTheirEndpoints(t *testing.T) {
 	for _, r := range broken.requests() {
 		require.Equal(t, "1", string(r.body), "it is not told about itself")
 	}
-	require.Equal(t, "0", b.query(`SELECT count(*)::text FROM deliveries WHERE tenant_id = $1`, foreign))
-	require.Equal(t, "3 true", b.query(`SELECT count(*) || ' ' || bool_and(substr(e.id::text, 1, 13) = substr(d.id::text, 1, 13) AND substr(d.id::text, 15, 1) = '7')
+	require.Equal(t, "0", b.Query(`SELECT count(*)::text FROM deliveries WHERE tenant_id = $1`, foreign))
+	require.Equal(t, "3 true", b.Query(`SELECT count(*) || ' ' || bool_and(substr(e.id::text, 1, 13) = substr(d.id::text, 1, 13) AND substr(d.id::text, 15, 1) = '7')
 		FROM webhook_events e JOIN deliveries d ON d.event_id = e.id WHERE event_type LIKE 'endpoint.%'`))
 }
 
@@ -111,6 +111,6 @@ func TestExhaustedDeliveriesAreTold(t *testing.T) {
 	require.Equal(t, 2, told[0].Data.Attempts)
 	require.Len(t, failing.requests(), 2)
 	require.Len(t, deaf.requests(), 2)
-	require.Equal(t, "exhausted", b.query(`SELECT status FROM deliveries WHERE endpoint_id = $1`, deafID))
-	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM webhook_events WHERE event_type = 'delivery.exhausted'`))
+	require.Equal(t, "exhausted", b.Query(`SELECT status FROM deliveries WHERE endpoint_id = $1`, deafID))
+	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM webhook_events WHERE event_type = 'delivery.exhausted'`))
 }

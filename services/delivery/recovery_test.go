@@ -38,7 +38,7 @@ func TestAWipedBrokerIsRebuiltFromPostgres(t *testing.T) {
 		all = append(all, b.send(endpointID, fmt.Sprint(i)))
 	}
 	require.Eventually(t, func() bool {
-		return b.query(`SELECT count(*)::text FROM deliveries WHERE attempts = 1`) == "10"
+		return b.Query(`SELECT count(*)::text FROM deliveries WHERE attempts = 1`) == "10"
 	}, 10*time.Second, 5*time.Millisecond)
 	// The schedules of ten retries are gone, with stream and consumers.
 	js, err := stream.JetStream(b.nats)
@@ -110,24 +110,24 @@ func TestPartitionsAreKeptAheadAndOldOnesDropped(t *testing.T) {
 	b := prepare(t)
 	s := newSink(t, nil)
 	endpointID, _ := b.endpoint(s.URL)
-	b.exec(`SELECT beaconpost_ensure_partitions(current_date - 40, current_date - 38)`)
+	b.Exec(`SELECT beaconpost_ensure_partitions(current_date - 40, current_date - 38)`)
 	days := func() string {
-		return b.query(`SELECT count(*)::text FROM pg_inherits WHERE inhparent = 'deliveries'::regclass`)
+		return b.Query(`SELECT count(*)::text FROM pg_inherits WHERE inhparent = 'deliveries'::regclass`)
 	}
 	require.Equal(t, "12", days())
 	// One old day still has work; the others are empty or done.
-	b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload)
+	b.Exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload)
 		SELECT $1, beaconpost_uuid_floor(now() - interval '39 days'), 'x', '{}'`, b.tenant.UUID())
-	b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at)
+	b.Exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at)
 		SELECT $1, beaconpost_uuid_floor(now() - interval '39 days'), beaconpost_uuid_floor(now() - interval '39 days'), $2, 'infinity'`, b.tenant.UUID(), endpointID)
-	b.exec(`DROP TABLE deliveries_p` + time.Now().UTC().AddDate(0, 0, 7).Format("20060102"))
-	b.exec(`ANALYZE pg_class, pg_inherits`) // or the catalog looks smaller to the planner than it is
+	b.Exec(`DROP TABLE deliveries_p` + time.Now().UTC().AddDate(0, 0, 7).Format("20060102"))
+	b.Exec(`ANALYZE pg_class, pg_inherits`) // or the catalog looks smaller to the planner than it is
 	stop := b.start()
 	require.Eventually(t, func() bool { return days() == "10" }, 10*time.Second, 10*time.Millisecond, "nine days around today, and the old one with work")
-	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM deliveries`))
+	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM deliveries`))
 	require.NoError(t, stop(10*time.Second))
-	b.exec(`UPDATE deliveries SET status = 'delivered', completed_at = now()`)
+	b.Exec(`UPDATE deliveries SET status = 'delivered', completed_at = now()`)
 	b.start()
 	require.Eventually(t, func() bool { return days() == "9" }, 10*time.Second, 10*time.Millisecond)
-	require.Equal(t, "0", b.query(`SELECT count(*)::text FROM webhook_events`))
+	require.Equal(t, "0", b.Query(`SELECT count(*)::text FROM webhook_events`))
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -33,8 +32,6 @@ import (
 type bundle struct {
 	*servicetest.Bench
 	t       *testing.T
-	conn    *pgx.Conn // past row-level security
-	mu      sync.Mutex
 	service *delivery.Service
 	tenant  tenant.ID
 	client  servicetest.Client
@@ -55,10 +52,7 @@ func prepare(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{Bench: servicetest.New(t), t: t, tenant: tenant.ID(uuid.Must(uuid.NewV7()))}
 	var err error
-	b.conn, err = pgx.Connect(t.Context(), b.Database.URL("postgres"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = b.conn.Close(context.Background()) })
-	b.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
+	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
 	b.nats = streamtest.Connect(t, b.NATS)
 	b.publish, err = stream.NewPublisher(b.nats, prometheus.NewRegistry(), zerolog.Nop())
 	require.NoError(t, err)
@@ -93,30 +87,11 @@ func (b *bundle) start(extra ...string) (stop func(limit time.Duration) error) {
 	return stop
 }
 
-func (b *bundle) exec(sql string, args ...any) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, err := b.conn.Exec(context.Background(), sql, args...)
-	require.NoError(b.t, err)
-}
-
-func (b *bundle) query(sql string, args ...any) string {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	rows, err := b.conn.Query(context.Background(), sql, args...)
-	require.NoError(b.t, err)
-	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(b.t, err)
-	return strings.Join(values, "\n")
-}
-
 // endpoint stores an endpoint with a sealed secret.
 func (b *bundle) endpoint(url string) (uuid.UUID, signature.Secret) {
 	b.t.Helper()
 	id := uuid.Must(uuid.NewV7())
-	b.exec(`INSERT INTO endpoints (tenant_id, id, url) VALUES ($1, $2, $3)`, b.tenant.UUID(), id, url)
+	b.Exec(`INSERT INTO endpoints (tenant_id, id, url) VALUES ($1, $2, $3)`, b.tenant.UUID(), id, url)
 	return id, b.secret(id)
 }
 
@@ -133,7 +108,7 @@ func (b *bundle) secret(endpointID uuid.UUID) signature.Secret {
 	secret, id := signature.NewSecret(), uuid.Must(uuid.NewV7())
 	keyID, sealed, err := ring.Seal([]byte(secret.Reveal()), postgres.SecretAAD(b.tenant, endpointID, id))
 	require.NoError(b.t, err)
-	b.exec(`INSERT INTO endpoint_secrets (tenant_id, id, endpoint_id, key_id, ciphertext) VALUES ($1, $2, $3, $4, $5)`, b.tenant.UUID(), id, endpointID, keyID, sealed)
+	b.Exec(`INSERT INTO endpoint_secrets (tenant_id, id, endpoint_id, key_id, ciphertext) VALUES ($1, $2, $3, $4, $5)`, b.tenant.UUID(), id, endpointID, keyID, sealed)
 	return secret
 }
 
@@ -148,8 +123,8 @@ func (b *bundle) enqueue(endpointID uuid.UUID, payload string) queued {
 	q := queued{event: uuid.Must(uuid.NewV7())}
 	q.delivery = uuid7.Beside(q.event)
 	due := time.Now().UTC().Truncate(time.Microsecond)
-	b.exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', $3)`, b.tenant.UUID(), q.event, []byte(payload))
-	b.exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $3, $4, $5)`, b.tenant.UUID(), q.delivery, q.event, endpointID, due)
+	b.Exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', $3)`, b.tenant.UUID(), q.event, []byte(payload))
+	b.Exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $3, $4, $5)`, b.tenant.UUID(), q.delivery, q.event, endpointID, due)
 	q.message = stream.DeliveryReady{Tenant: b.tenant, DeliveryID: q.delivery, Attempt: 1, Due: due}
 	return q
 }
@@ -170,12 +145,12 @@ func (b *bundle) wait(q queued, status string) {
 
 func (b *bundle) status(q queued) string {
 	b.t.Helper()
-	return b.query(`SELECT status FROM deliveries WHERE id = $1`, q.delivery)
+	return b.Query(`SELECT status FROM deliveries WHERE id = $1`, q.delivery)
 }
 
 func (b *bundle) attempts(q queued) string {
 	b.t.Helper()
-	return b.query(`SELECT concat_ws(' ', number, status_code, error_class) FROM delivery_attempts WHERE delivery_id = $1 ORDER BY id`, q.delivery)
+	return b.Query(`SELECT concat_ws(' ', number, status_code, error_class) FROM delivery_attempts WHERE delivery_id = $1 ORDER BY id`, q.delivery)
 }
 
 // received is one request that a sink got.

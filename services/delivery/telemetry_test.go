@@ -56,7 +56,7 @@ func TestAnAttemptContinuesTheTraceOfItsEvent(t *testing.T) {
 	require.NoError(t, stop(10*time.Second))
 
 	require.Contains(t, s.requests()[0].header.Get("traceparent"), trace, "the endpoint can continue it")
-	require.Equal(t, trace, b.query(`SELECT trace_id FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
+	require.Equal(t, trace, b.Query(`SELECT trace_id FROM delivery_attempts WHERE delivery_id = $1`, q.delivery))
 	var attempts int
 	for _, span := range spans.GetSpans() {
 		if span.Name == "POST" {

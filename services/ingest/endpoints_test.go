@@ -68,12 +68,12 @@ func TestEndpointLifecycle(t *testing.T) {
 	b.event(c, `{"event_type":"x","payload":1}`)
 	c.Do("DELETE", "/v1/endpoints/"+created.ID, nil).Want(200, &deleted)
 	require.Equal(t, 1, deleted.DeliveriesCancelled)
-	require.Equal(t, []string{"cancelled endpoint_deleted"}, b.query(`SELECT status || ' ' || cancel_reason FROM deliveries`))
+	require.Equal(t, []string{"cancelled endpoint_deleted"}, b.Rows(`SELECT status || ' ' || cancel_reason FROM deliveries`))
 	c.Do("GET", "/v1/endpoints/"+created.ID, nil).WantProblem(404, "endpoint_not_found", "")
 	c.Do("DELETE", "/v1/endpoints/"+created.ID, nil).WantProblem(404, "endpoint_not_found", "")
 	c.Do("PATCH", "/v1/endpoints/"+created.ID, `{}`).WantProblem(404, "endpoint_not_found", "")
 	b.event(c, `{"event_type":"x","payload":1}`)
-	require.Equal(t, []string{"1"}, b.query(`SELECT count(*)::text FROM deliveries`))
+	require.Equal(t, []string{"1"}, b.Rows(`SELECT count(*)::text FROM deliveries`))
 }
 
 func TestDisablingParksAndEnablingResumes(t *testing.T) {
@@ -99,7 +99,7 @@ func TestDisablingParksAndEnablingResumes(t *testing.T) {
 	// What is accepted meanwhile is kept, for whoever names the endpoint too.
 	b.event(c, `{"event_type":"x","payload":2}`)
 	b.event(c, `{"event_type":"x","payload":3,"endpoint_id":"`+e.ID+`"}`)
-	require.Equal(t, []string{"2"}, b.query(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity'`))
+	require.Equal(t, []string{"2"}, b.Rows(`SELECT count(*)::text FROM deliveries WHERE status = 'pending' AND next_attempt_at = 'infinity'`))
 	got = view{}
 	c.Do("GET", "/v1/endpoints/"+e.ID, nil).Want(200, &got)
 	require.Equal(t, 2, got.Health.ParkedDeliveries)
@@ -108,10 +108,10 @@ func TestDisablingParksAndEnablingResumes(t *testing.T) {
 	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"enabled"}`).Want(200, &got)
 	require.Equal(t, view{Status: "enabled", Health: got.Health}, got)
 	require.Equal(t, "draining enabled", got.Health.Breaker+" "+got.Health.Reason)
-	require.Equal(t, []string{"draining enabled"}, b.query(`SELECT state || ' ' || reason FROM endpoint_health`))
+	require.Equal(t, []string{"draining enabled"}, b.Rows(`SELECT state || ' ' || reason FROM endpoint_health`))
 	// New events line up behind those that wait.
 	b.event(c, `{"event_type":"x","payload":4}`)
-	require.Equal(t, []string{"3"}, b.query(`SELECT count(*)::text FROM deliveries WHERE next_attempt_at = 'infinity'`))
+	require.Equal(t, []string{"3"}, b.Rows(`SELECT count(*)::text FROM deliveries WHERE next_attempt_at = 'infinity'`))
 }
 
 func TestRecover(t *testing.T) {
@@ -122,7 +122,7 @@ func TestRecover(t *testing.T) {
 	path := "/v1/endpoints/" + e.ID + "/recover"
 	b.event(c, `{"event_type":"x","payload":1}`)
 	b.event(c, `{"event_type":"x","payload":2}`)
-	b.query(`UPDATE deliveries SET status = 'exhausted', completed_at = now() RETURNING id::text`)
+	b.Rows(`UPDATE deliveries SET status = 'exhausted', completed_at = now() RETURNING id::text`)
 	time.Sleep(2 * time.Millisecond) // the range ends with a millisecond
 	var got struct {
 		Deliveries int
@@ -140,12 +140,12 @@ func TestRecover(t *testing.T) {
 	require.True(t, got.Endpoint.Health.Recovering)
 
 	// An open breaker is not closed by it; a later request does not narrow an earlier one.
-	from := b.query(`UPDATE endpoint_health SET state = 'open', reason = 'failures' RETURNING recover_from::text`)
-	b.query(`UPDATE endpoints SET breaker = 'open' RETURNING id::text`)
+	from := b.Rows(`UPDATE endpoint_health SET state = 'open', reason = 'failures' RETURNING recover_from::text`)
+	b.Rows(`UPDATE endpoints SET breaker = 'open' RETURNING id::text`)
 	c.Do("POST", path, map[string]any{"since": time.Now()}).Want(202, &got)
 	require.Equal(t, 0, got.Deliveries)
 	require.Equal(t, "open failures", got.Endpoint.Health.Breaker+" "+got.Endpoint.Health.Reason)
-	require.Equal(t, from, b.query(`SELECT recover_from::text FROM endpoint_health`))
+	require.Equal(t, from, b.Rows(`SELECT recover_from::text FROM endpoint_health`))
 
 	// Asked for a disabled endpoint it waits until that is enabled.
 	other := b.endpoint(c, map[string]any{"status": "disabled"})
@@ -210,7 +210,7 @@ func TestBadEndpoints(t *testing.T) {
 		c.Do("POST", "/v1/endpoints", tt.body).WantProblem(422, tt.code, tt.field)
 	}
 	c.Do("POST", "/v1/endpoints", `{"url":`).WantProblem(400, "malformed_request", "")
-	require.Equal(t, []string{"0"}, b.query(`SELECT count(*)::text FROM endpoints`))
+	require.Equal(t, []string{"0"}, b.Rows(`SELECT count(*)::text FROM endpoints`))
 
 	e := b.endpoint(c, map[string]any{})
 	c.Do("PATCH", "/v1/endpoints/"+e.ID, `{"status":"paused"}`).WantProblem(422, "invalid_endpoint", "status")
@@ -268,7 +268,7 @@ func TestSecretsAreSealedRevealedAndRotated(t *testing.T) {
 	require.Len(t, s.Secrets, 1, "an overlap of nothing ends all that there were")
 	c.Do("POST", "/v1/endpoints/"+e.ID+"/secret/rotate", `{"overlap":"1000h"}`).WantProblem(422, "invalid_overlap", "overlap")
 
-	for _, column := range b.query(`SELECT encode(ciphertext, 'escape') FROM endpoint_secrets`) {
+	for _, column := range b.Rows(`SELECT encode(ciphertext, 'escape') FROM endpoint_secrets`) {
 		require.NotContains(t, column, "whsec_")
 	}
 	b.client(b.Token(id, auth.ScopeEndpointsRead)).Do("GET", "/v1/endpoints/"+e.ID+"/secret", nil).WantProblem(403, "insufficient_scope", "")
@@ -289,7 +289,7 @@ func TestAPIKeys(t *testing.T) {
 	producer := b.client(key.Key)
 	b.event(producer, `{"event_type":"x","payload":1}`)
 	producer.Do("GET", "/v1/events", nil).WantProblem(403, "insufficient_scope", "")
-	require.Empty(t, b.query(`SELECT encode(key_hash, 'escape') FROM api_keys WHERE encode(key_hash, 'escape') LIKE '%bp_%'`))
+	require.Empty(t, b.Rows(`SELECT encode(key_hash, 'escape') FROM api_keys WHERE encode(key_hash, 'escape') LIKE '%bp_%'`))
 
 	// Nobody gives away what they do not have.
 	maker := b.client(b.Token(id, auth.ScopeAPIKeysWrite))

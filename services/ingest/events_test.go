@@ -70,7 +70,7 @@ func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
 		c.Do("POST", "/v1/events", tt.body, tt.headers...).WantProblem(tt.status, tt.code, tt.field)
 		_ = name
 	}
-	require.Equal(t, []string{"0 0 0"}, b.query(`SELECT (SELECT count(*) FROM webhook_events) || ' ' || (SELECT count(*) FROM deliveries) || ' ' || (SELECT count(*) FROM idempotency_keys)`))
+	require.Equal(t, []string{"0 0 0"}, b.Rows(`SELECT (SELECT count(*) FROM webhook_events) || ' ' || (SELECT count(*) FROM deliveries) || ' ' || (SELECT count(*) FROM idempotency_keys)`))
 }
 
 func TestPayloadOfExactlyTheLimitIsAccepted(t *testing.T) {
@@ -120,13 +120,13 @@ func TestFanOut(t *testing.T) {
 		for _, e := range tt.want {
 			want = append(want, e.ID)
 		}
-		require.ElementsMatch(t, want, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), tt.name)
+		require.ElementsMatch(t, want, b.Rows(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), tt.name)
 	}
 	// A change is seen by the very next event, from whichever process it comes.
 	c.Do("PATCH", "/v1/endpoints/"+disabled.ID, `{"status":"enabled","event_types":[]}`).Want(200, nil)
 	c.Do("PATCH", "/v1/endpoints/"+all.ID, `{"event_types":["nothing.else"]}`).Want(200, nil)
 	id := b.event(c, `{"event_type":"x","payload":1}`)
-	require.Equal(t, []string{disabled.ID}, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id))
+	require.Equal(t, []string{disabled.ID}, b.Rows(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id))
 }
 
 func TestARoutingChangeMadeElsewhereIsSeenAtOnce(t *testing.T) {
@@ -138,7 +138,7 @@ func TestARoutingChangeMadeElsewhereIsSeenAtOnce(t *testing.T) {
 	b.start() // a second process on the same database
 	_ = b.endpoint(b.client(first.Token), map[string]any{})
 	id := b.event(first, `{"event_type":"x","payload":1}`)
-	require.Len(t, b.query(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), 1)
+	require.Len(t, b.Rows(`SELECT endpoint_id::text FROM deliveries WHERE event_id = $1`, id), 1)
 }
 
 func TestIdempotencyKey(t *testing.T) {
@@ -155,7 +155,7 @@ func TestIdempotencyKey(t *testing.T) {
 	c.Do("POST", "/v1/events", `{"event_type":"x","payload":2}`, "Idempotency-Key", "k1").WantProblem(409, "idempotency_key_reused", "Idempotency-Key")
 	require.NotEqual(t, first, b.event(c, body, "Idempotency-Key", "k2"))
 	require.NotEqual(t, first, b.event(other, body, "Idempotency-Key", "k1"), "keys are a tenant's own")
-	require.Equal(t, []string{"2"}, b.query(`SELECT count(*)::text FROM deliveries`))
+	require.Equal(t, []string{"2"}, b.Rows(`SELECT count(*)::text FROM deliveries`))
 }
 
 func TestSameKeyAtTheSameTimeMakesOneEvent(t *testing.T) {
@@ -182,8 +182,8 @@ func TestSameKeyAtTheSameTimeMakesOneEvent(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, ids[0], id)
 	}
-	require.Equal(t, []string{"5"}, b.query(`SELECT count(*)::text FROM webhook_events`))
-	require.Equal(t, []string{"5"}, b.query(`SELECT count(*)::text FROM deliveries`))
+	require.Equal(t, []string{"5"}, b.Rows(`SELECT count(*)::text FROM webhook_events`))
+	require.Equal(t, []string{"5"}, b.Rows(`SELECT count(*)::text FROM deliveries`))
 }
 
 func TestEventsAreListedNewestFirst(t *testing.T) {
@@ -319,7 +319,7 @@ func TestStats(t *testing.T) {
 	tenant, c := b.tenant("acme")
 	e := b.endpoint(c, map[string]any{})
 	for _, values := range []string{"'2026-11-24 10:00Z', 90, 10, 90, 1, '{0,0,90}', '{0,0,0,0,90}'", "'2026-11-24 12:00Z', 9, 1, 9, 0, '{9}', '{9}'"} {
-		b.query(`INSERT INTO endpoint_stats (tenant_id, endpoint_id, hour, attempts_succeeded, attempts_failed, delivered, exhausted, attempt_counts, latency_counts)
+		b.Rows(`INSERT INTO endpoint_stats (tenant_id, endpoint_id, hour, attempts_succeeded, attempts_failed, delivered, exhausted, attempt_counts, latency_counts)
 			VALUES ($1, $2, `+values+`) RETURNING endpoint_id::text`, tenant, e.ID)
 	}
 	type counts struct {
@@ -369,12 +369,12 @@ func TestPayloadRetention(t *testing.T) {
 	require.Nil(t, got.After)
 	c.Do("PUT", "/v1/payload-retention", `{"after":"36h"}`).Want(200, &got)
 	require.Equal(t, "36h0m0s", *got.After)
-	require.Equal(t, []string{"129600000"}, b.query(`SELECT after_ms::text FROM payload_retention WHERE tenant_id = $1`, tenant))
+	require.Equal(t, []string{"129600000"}, b.Rows(`SELECT after_ms::text FROM payload_retention WHERE tenant_id = $1`, tenant))
 	c.Do("PUT", "/v1/payload-retention", `{"after":"-1s"}`).WantProblem(422, "invalid_request", "after")
 	c.Do("PUT", "/v1/payload-retention", `{"after":"9000h"}`).WantProblem(422, "invalid_payload_retention", "after")
 	c.Do("PUT", "/v1/payload-retention", `{}`).WantProblem(422, "invalid_request", "after")
 	id := b.event(c, `{"event_type":"x","payload":{"a":1}}`)
-	b.query(`UPDATE webhook_events SET payload = '' WHERE id = $1 RETURNING id::text`, id) // as delivery does
+	b.Rows(`UPDATE webhook_events SET payload = '' WHERE id = $1 RETURNING id::text`, id) // as delivery does
 	var event struct {
 		Payload  any
 		Scrubbed bool `json:"payload_scrubbed"`
@@ -384,5 +384,5 @@ func TestPayloadRetention(t *testing.T) {
 	require.Nil(t, event.Payload)
 	c.Do("GET", "/v1/events/"+id+"/payload", nil).WantProblem(404, "payload_scrubbed", "")
 	c.Do("DELETE", "/v1/payload-retention", nil).Want(204, nil)
-	require.Empty(t, b.query(`SELECT tenant_id::text FROM payload_retention`))
+	require.Empty(t, b.Rows(`SELECT tenant_id::text FROM payload_retention`))
 }

@@ -23,7 +23,7 @@ func TestEventsAreAcceptedWhileTheBrokerIsAway(t *testing.T) {
 	for range 20 {
 		b.event(c, `{"event_type":"x","payload":1}`)
 	}
-	require.Equal(t, []string{"20"}, b.query(`SELECT count(*)::text FROM deliveries WHERE status = 'pending'`))
+	require.Equal(t, []string{"20"}, b.Rows(`SELECT count(*)::text FROM deliveries WHERE status = 'pending'`))
 }
 
 func TestPostgresAwayIs503QuicklyAndItRecovers(t *testing.T) {

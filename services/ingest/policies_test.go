@@ -17,7 +17,7 @@ func TestRetryPolicies(t *testing.T) {
 	inProject := b.endpoint(c, map[string]any{"project_id": project.ID})
 	outside := b.endpoint(c, map[string]any{})
 	version := func(id string) string {
-		return b.query(`SELECT version::text FROM endpoints WHERE id = $1`, id)[0]
+		return b.Rows(`SELECT version::text FROM endpoints WHERE id = $1`, id)[0]
 	}
 	require.Equal(t, []string{"2", "2"}, []string{version(inProject.ID), version(outside.ID)}, "made, and given a secret")
 	ofTenant, ofProject := "/v1/retry-policy", "/v1/projects/"+project.ID+"/retry-policy"

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/beaconpost/beaconpost/pkg/service/servicetest"
@@ -103,19 +102,6 @@ func (b *bundle) event(c servicetest.Client, body any, headers ...string) string
 	c.Do("POST", "/v1/events", body, headers...).Want(202, &accepted)
 	require.Equal(b.t, "queued", accepted.Status)
 	return accepted.ID
-}
-
-// query asks the database directly, past row-level security.
-func (b *bundle) query(sql string, args ...any) (values []string) {
-	b.t.Helper()
-	conn, err := pgx.Connect(b.t.Context(), b.Database.URL("postgres"))
-	require.NoError(b.t, err)
-	defer conn.Close(context.WithoutCancel(b.t.Context()))
-	rows, err := conn.Query(b.t.Context(), sql, args...)
-	require.NoError(b.t, err)
-	values, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(b.t, err)
-	return values
 }
 
 // sharedTempDir is a t.TempDir that the account that Postgres runs as can enter.

@@ -104,12 +104,12 @@ func TestAProberWithoutANetworkAccusesNobody(t *testing.T) {
 	cut := time.Now()
 	b.eventually("not_checked egress", `SELECT DISTINCT concat_ws(' ', outcome, cause) FROM monitor_checks WHERE monitor_id = $1 AND started_at > $2`, good, cut)
 	time.Sleep(12 * time.Second)
-	require.Equal(t, "not_checked egress", b.query(`SELECT DISTINCT concat_ws(' ', outcome, cause) FROM monitor_checks WHERE monitor_id = $1 AND started_at > $2`, good, cut))
-	require.Equal(t, "up", b.query(state, good))
-	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM incidents`), "that of the bad one")
+	require.Equal(t, "not_checked egress", b.Query(`SELECT DISTINCT concat_ws(' ', outcome, cause) FROM monitor_checks WHERE monitor_id = $1 AND started_at > $2`, good, cut))
+	require.Equal(t, "up", b.Query(state, good))
+	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM incidents`), "that of the bad one")
 
 	b.eventually("unknown", state, good) // in the end nobody has said anything for too long
 	far.ip("-n", far.name, "link", "set", "eth0", "up")
 	b.eventually("up", state, good)
-	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM incidents`))
+	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM incidents`))
 }

@@ -45,12 +45,12 @@ func TestATargetGoesDownAndComesBack(t *testing.T) {
 	b.eventually("up", state, id)
 	status.Store(http.StatusInternalServerError)
 	b.eventually("down", state, id)
-	require.Equal(t, "status", b.query(`SELECT cause FROM incidents WHERE monitor_id = $1 AND resolved_at IS NULL`, id))
+	require.Equal(t, "status", b.Query(`SELECT cause FROM incidents WHERE monitor_id = $1 AND resolved_at IS NULL`, id))
 	status.Store(http.StatusOK)
 	b.eventually("up", state, id)
-	require.Equal(t, "1 0", b.query(`SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE resolved_at IS NULL)) FROM incidents WHERE monitor_id = $1`, id))
-	require.Equal(t, "unknown up down up", b.query(`SELECT string_agg(status, ' ' ORDER BY started_at) FROM monitor_intervals WHERE monitor_id = $1`, id))
-	require.Equal(t, "0", b.query(`
+	require.Equal(t, "1 0", b.Query(`SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE resolved_at IS NULL)) FROM incidents WHERE monitor_id = $1`, id))
+	require.Equal(t, "unknown up down up", b.Query(`SELECT string_agg(status, ' ' ORDER BY started_at) FROM monitor_intervals WHERE monitor_id = $1`, id))
+	require.Equal(t, "0", b.Query(`
 SELECT count(*)::text FROM monitor_intervals a JOIN monitor_intervals b ON b.monitor_id = a.monitor_id AND b.started_at = (SELECT min(started_at) FROM monitor_intervals WHERE monitor_id = a.monitor_id AND started_at > a.started_at)
 WHERE a.monitor_id = $1 AND a.ended_at IS DISTINCT FROM b.started_at`, id), "the ledger has no gaps")
 }
@@ -82,18 +82,18 @@ func TestThreeReplicasShareTheSlots(t *testing.T) {
 		ids = append(ids, b.create(map[string]any{"name": name, "url": url}))
 	}
 	const seen = `SELECT count(*)::text FROM monitor_checks`
-	require.Eventually(t, func() bool { return b.query(`SELECT (count(*) >= 12)::text FROM monitor_checks`) == "true" }, 40*time.Second, 50*time.Millisecond)
-	require.Equal(t, b.query(seen), b.query(`SELECT count(DISTINCT (monitor_id, region, slot))::text FROM monitor_checks`))
-	require.Equal(t, "0", b.query(`SELECT coalesce(sum(missed), 0)::text FROM monitor_rollups`))
+	require.Eventually(t, func() bool { return b.Query(`SELECT (count(*) >= 12)::text FROM monitor_checks`) == "true" }, 40*time.Second, 50*time.Millisecond)
+	require.Equal(t, b.Query(seen), b.Query(`SELECT count(DISTINCT (monitor_id, region, slot))::text FROM monitor_checks`))
+	require.Equal(t, "0", b.Query(`SELECT coalesce(sum(missed), 0)::text FROM monitor_rollups`))
 
 	for _, id := range ids[:5] {
 		b.do(http.MethodPost, "/v1/monitors/"+id.String()+"/pause", nil, http.StatusOK)
 	}
 	b.do(http.MethodDelete, "/v1/monitors/"+ids[5].String(), nil, http.StatusNoContent)
 	time.Sleep(1500 * time.Millisecond)
-	before := b.query(seen)
+	before := b.Query(seen)
 	time.Sleep(11 * time.Second)
-	require.Equal(t, before, b.query(seen), "nothing is checked any more")
+	require.Equal(t, before, b.Query(seen), "nothing is checked any more")
 	b.eventually("paused", `SELECT string_agg(DISTINCT status, ' ') FROM monitor_states`)
 
 	b.do(http.MethodPost, "/v1/monitors/"+ids[0].String()+"/resume", nil, http.StatusOK)
@@ -118,11 +118,11 @@ func TestMaintenanceKeepsIncidentsFromOpening(t *testing.T) {
 	b.eventually("maintenance", state, id)
 	status.Store(http.StatusBadGateway)
 	b.eventually("down", `SELECT state->>'verdict' FROM monitor_states WHERE monitor_id = $1`, id)
-	require.Equal(t, "0", b.query(`SELECT count(*)::text FROM incidents`))
-	require.Equal(t, "maintenance", b.query(state, id))
+	require.Equal(t, "0", b.Query(`SELECT count(*)::text FROM incidents`))
+	require.Equal(t, "maintenance", b.Query(state, id))
 	b.do(http.MethodDelete, "/v1/maintenance-windows/"+window.ID.String(), nil, http.StatusNoContent)
 	b.eventually("down", state, id)
-	require.Equal(t, "1", b.query(`SELECT count(*)::text FROM incidents WHERE resolved_at IS NULL`))
+	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM incidents WHERE resolved_at IS NULL`))
 }
 
 func TestAHeartbeatIsMissedAndComesBack(t *testing.T) {
@@ -146,14 +146,14 @@ func TestAHeartbeatIsMissedAndComesBack(t *testing.T) {
 	called := time.Now()
 	b.eventually("down", state, id)
 	require.WithinDuration(t, called.Add(11*time.Second), time.Now(), 2*time.Second)
-	require.Equal(t, "missed", b.query(`SELECT cause FROM incidents`))
+	require.Equal(t, "missed", b.Query(`SELECT cause FROM incidents`))
 	call(m.HeartbeatURLPath+"/0", "")
 	b.eventually("up", state, id)
 	call(m.HeartbeatURLPath+"/3", "disk full")
 	b.eventually("down", state, id)
-	require.Equal(t, "disk full", b.query(`SELECT detail FROM monitor_checks WHERE outcome = 'down'`))
+	require.Equal(t, "disk full", b.Query(`SELECT detail FROM monitor_checks WHERE outcome = 'down'`))
 	require.Equal(t, http.StatusNotFound, public.Do(http.MethodPost, "/v1/heartbeats/nosuchtokennosuchtokennosuchtoken", "").Status)
-	require.Equal(t, "2 1", b.query(`SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE resolved_at IS NULL)) FROM incidents`))
+	require.Equal(t, "2 1", b.Query(`SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE resolved_at IS NULL)) FROM incidents`))
 }
 
 // Where the network is away nothing goes down: it is not checked.
@@ -167,15 +167,15 @@ func TestWithoutEgressNothingGoesDown(t *testing.T) {
 	b.eventually("not_checked egress", `SELECT DISTINCT concat_ws(' ', outcome, cause) FROM monitor_checks WHERE monitor_id = $1`, id)
 	time.Sleep(11 * time.Second)
 	b.eventually("not_checked egress", `SELECT DISTINCT concat_ws(' ', outcome, cause) FROM monitor_checks WHERE monitor_id = $1`, id)
-	require.Equal(t, "unknown", b.query(`SELECT status FROM monitor_states WHERE monitor_id = $1`, id))
-	require.Equal(t, "0", b.query(`SELECT count(*)::text FROM incidents`))
+	require.Equal(t, "unknown", b.Query(`SELECT status FROM monitor_states WHERE monitor_id = $1`, id))
+	require.Equal(t, "0", b.Query(`SELECT count(*)::text FROM incidents`))
 }
 
 // What people do about incidents is told like what the checks find.
 func TestIncidentsByHandAreTold(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(`INSERT INTO endpoints (tenant_id, id, url, event_types) VALUES ($1, $2, 'https://example.com/', '{incident.*}')`, b.tenant.UUID(), uuid.Must(uuid.NewV7()))
+	b.Exec(`INSERT INTO endpoints (tenant_id, id, url, event_types) VALUES ($1, $2, 'https://example.com/', '{incident.*}')`, b.tenant.UUID(), uuid.Must(uuid.NewV7()))
 	answer := b.client.Do(http.MethodPost, "/v1/incidents", map[string]any{"title": "the shop is slow", "severity": "minor"})
 	require.Equal(t, http.StatusCreated, answer.Status, "%s", answer.Body)
 	var incident struct{ ID uuid.UUID }
@@ -187,5 +187,5 @@ func TestIncidentsByHandAreTold(t *testing.T) {
 	b.do(http.MethodPost, path+"/resolve", nil, http.StatusOK)
 	b.eventually("incident.opened incident.acknowledged incident.resolved", `
 SELECT coalesce(string_agg(e.event_type, ' ' ORDER BY e.id), '') FROM webhook_events e JOIN deliveries d ON d.tenant_id = e.tenant_id AND d.event_id = e.id`)
-	require.Equal(t, "ada", b.query(`SELECT convert_from(payload, 'UTF8')::jsonb->'data'->>'acknowledged_by' FROM webhook_events WHERE event_type = 'incident.acknowledged'`))
+	require.Equal(t, "ada", b.Query(`SELECT convert_from(payload, 'UTF8')::jsonb->'data'->>'acknowledged_by' FROM webhook_events WHERE event_type = 'incident.acknowledged'`))
 }

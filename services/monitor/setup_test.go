@@ -3,13 +3,11 @@ package monitor_test
 import (
 	"context"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/beaconpost/beaconpost/pkg/service/servicetest"
@@ -21,8 +19,6 @@ import (
 type bundle struct {
 	*servicetest.Bench
 	t       *testing.T
-	conn    *pgx.Conn // past row-level security
-	mu      sync.Mutex
 	service *monitor.Service
 	tenant  tenant.ID
 	client  servicetest.Client
@@ -39,11 +35,7 @@ func setup(t *testing.T, extra ...string) *bundle {
 func prepare(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{Bench: servicetest.New(t), t: t, tenant: tenant.ID(uuid.Must(uuid.NewV7()))}
-	var err error
-	b.conn, err = pgx.Connect(t.Context(), b.Database.URL("postgres"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = b.conn.Close(context.Background()) })
-	b.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
+	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
 	return b
 }
 
@@ -71,25 +63,6 @@ func (b *bundle) start(extra ...string) (stop func()) {
 	return stop
 }
 
-func (b *bundle) exec(sql string, args ...any) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, err := b.conn.Exec(context.Background(), sql, args...)
-	require.NoError(b.t, err)
-}
-
-func (b *bundle) query(sql string, args ...any) string {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	rows, err := b.conn.Query(context.Background(), sql, args...)
-	require.NoError(b.t, err)
-	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(b.t, err)
-	return strings.Join(values, "\n")
-}
-
 // eventually waits until a query says what is expected.
 func (b *bundle) eventually(want, sql string, args ...any) {
 	b.t.Helper()
@@ -100,7 +73,7 @@ func (b *bundle) eventually(want, sql string, args ...any) {
 		}
 	}()
 	require.Eventuallyf(b.t, func() bool {
-		got = b.query(sql, args...)
+		got = b.Query(sql, args...)
 		return got == want
 	}, 60*time.Second, 20*time.Millisecond, "expected %s of %s", want, sql)
 }
