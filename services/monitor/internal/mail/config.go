@@ -20,6 +20,9 @@ const (
 	NoTLS    = "none"
 )
 
+// timeoutMost lets two messages, one after the other, be sent before another process believes that they were not.
+const timeoutMost = 50 * time.Second
+
 // Config says through which relay mail is sent. Without a host, none is.
 type Config struct {
 	Host      string        `env:"HOST" doc:"The relay that mail is sent through; not set: channels of kind email do not work."`
@@ -29,7 +32,7 @@ type Config struct {
 	From      string        `env:"FROM" doc:"The sender, such as \"Beaconpost <alerts@example.com>\"."`
 	TLS       string        `env:"TLS" envDefault:"starttls" doc:"starttls (required), tls (from the first byte) or none."`
 	CAFile    string        `env:"CA_FILE" doc:"PEM file with certificates of authorities that are trusted beside the system's."`
-	Timeout   time.Duration `env:"TIMEOUT" envDefault:"30s" doc:"Bound on sending one message, from resolving the relay's name to its answer."`
+	Timeout   time.Duration `env:"TIMEOUT" envDefault:"30s" doc:"Bound on sending one message, at most 50s, from resolving the relay's name to its answer."`
 	HelloName string        `env:"HELLO_NAME" doc:"The name that is given in EHLO; the host's name unless set."`
 }
 
@@ -66,8 +69,8 @@ func (c Config) Validate() []error {
 	default:
 		add("TLS", "expected starttls, tls or none, got %q", c.TLS)
 	}
-	if c.Timeout <= 0 {
-		add("TIMEOUT", "expected more than 0, got %s", c.Timeout)
+	if c.Timeout <= 0 || c.Timeout > timeoutMost {
+		add("TIMEOUT", "expected more than 0s and at most %s, got %s", timeoutMost, c.Timeout)
 	}
 	if strings.ContainsFunc(c.HelloName, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		add("HELLO_NAME", "expected a host name, got %q", c.HelloName)

@@ -180,13 +180,15 @@ SELECT tenant_id, channel_id FROM notifications WHERE status = 'pending' AND nex
 	waiting     = `
 SELECT id, kind, incident_id, due_at, group_ms, attempts, remaining, coalesce(batch, id), next_at <= now() FROM notifications
 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' ORDER BY due_at, id LIMIT $3 FOR UPDATE`
-	claimNotices = `UPDATE notifications SET attempts = attempts + 1, batch = $4, next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
-	holdNotices  = `UPDATE notifications SET next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
-	holdFor      = 10 * time.Second
-	claimMost    = 16 // messages: all of them are sent within claimFor, eight at a time
-	putOffNotice = `UPDATE notifications SET next_at = $3 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' AND attempts = 0`
-	readChannel  = `SELECT name, kind, spec, deleted_at IS NOT NULL FROM alert_channels WHERE tenant_id = $1 AND id = $2`
-	readReports  = `
+	claimNotices  = `UPDATE notifications SET attempts = attempts + 1, batch = $4, next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	holdNotices   = `UPDATE notifications SET next_at = now() + $3::interval WHERE tenant_id = $1 AND id = ANY ($2)`
+	holdFor       = 10 * time.Second
+	claimMost     = 16 // messages: all of them are sent within claimFor, eight at a time
+	putOffNotice  = `UPDATE notifications SET next_at = $3 WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' AND attempts = 0`
+	putOffChannel = `
+UPDATE notifications SET next_at = now() + interval '1 hour' WHERE tenant_id = $1 AND channel_id = $2 AND status = 'pending' AND next_at <= now()`
+	readChannel = `SELECT name, kind, spec, deleted_at IS NOT NULL FROM alert_channels WHERE tenant_id = $1 AND id = $2`
+	readReports = `
 SELECT i.id, coalesce(m.name, i.title), coalesce(m.spec->>'url', concat_ws(':', m.spec->>'host', m.spec->>'port'), ''), i.opened_at, i.resolved_at, coalesce(i.cause, ''), coalesce(i.detail, ''), s.state
 FROM incidents i LEFT JOIN monitors m ON m.tenant_id = i.tenant_id AND m.id = i.monitor_id
 LEFT JOIN monitor_states s ON s.tenant_id = i.tenant_id AND s.monitor_id = i.monitor_id
@@ -212,13 +214,25 @@ func (s *Store) Claim(ctx context.Context) (out []Outgoing, err error) {
 		if len(out) >= claimMost {
 			break // the rest is still there in a second
 		}
-		err := s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
-			some, err := claimChannel(ctx, q, p.owner, p.channel)
-			out = append(out, some...)
+		var some []Outgoing
+		err := s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) (err error) {
+			some, err = claimChannel(ctx, q, p.owner, p.channel, claimMost-len(out))
 			return err
 		})
-		if err != nil {
+		switch {
+		case err == nil:
+			out = append(out, some...) // not before it is committed
+		case ctx.Err() != nil || s.Temporary(err):
 			return out, err
+		default: // one channel's trouble, and ours: it does not keep the others waiting
+			s.log.Error().Err(err).Stringer("channel_id", p.channel).Msg("the messages of a channel cannot be read; they are looked at again in an hour")
+			err = s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+				_, err := q.Exec(ctx, putOffChannel, p.owner, p.channel)
+				return err
+			})
+			if err != nil {
+				return out, err
+			}
 		}
 	}
 	return out, nil
@@ -233,7 +247,7 @@ type notification struct {
 	free      bool
 }
 
-func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid.UUID) ([]Outgoing, error) {
+func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid.UUID, most int) ([]Outgoing, error) {
 	var mine bool
 	if err := q.QueryRow(ctx, takeChannel, channelID.String()).Scan(&mine); err != nil || !mine {
 		return nil, err
@@ -259,7 +273,7 @@ func claimChannel(ctx context.Context, q postgres.Querier, owner, channelID uuid
 	}
 	ready, next := alert.Group(fresh, time.Now())
 	batches = append(batches, ready...)
-	batches = batches[:min(len(batches), claimMost)]
+	batches = batches[:min(len(batches), most)]
 	if !next.IsZero() && len(ready) == 0 {
 		if _, err := q.Exec(ctx, putOffNotice, owner, channelID, next); err != nil {
 			return nil, err
