@@ -43,6 +43,7 @@ CREATE TABLE monitor_states (
     since       timestamptz NOT NULL DEFAULT now(),
     version     bigint NOT NULL DEFAULT 0, -- grows with every change of status
     state       jsonb NOT NULL,
+    account     jsonb NOT NULL DEFAULT '{}', -- ledger.Account
     rules       bigint NOT NULL, -- version of the monitor that the state knows
     incident_id uuid,        -- the open one
     reported_at timestamptz, -- when a region said something last

@@ -78,16 +78,17 @@ func sample(id uuid.UUID, name string) ledger.Sample {
 	at := time.UnixMicro(1_800_000_000_250_000)
 	return ledger.Sample{
 		Monitor: id, Name: name, Kind: check.HTTP, Project: &projectID, Status: "degraded",
-		Last: []ledger.Check{
-			{Region: "eu", Result: check.Result{
-				Outcome: check.Degraded, StartedAt: at, Duration: 1500 * time.Millisecond, Status: 200,
-				Phases: check.Phases{Resolve: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, Processing: time.Second, Transfer: time.Microsecond},
-			}},
-			{Region: "us", Result: check.Result{Outcome: check.Down, Cause: check.CauseConnect, StartedAt: at, Duration: time.Second, Phases: check.Phases{Resolve: time.Millisecond}}},
+		Account: ledger.Account{
+			Regions: map[string]ledger.Region{
+				"eu": {Tally: ledger.Tally{Up: 7, Degraded: 1}, Last: &ledger.Last{
+					Outcome: check.Degraded, StartedAt: at, Duration: 1500 * time.Millisecond, Status: 200, CertEnds: at.AddDate(0, 0, 9),
+					Phases: check.Phases{Resolve: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, Processing: time.Second, Transfer: time.Microsecond},
+				}},
+				"us": {Tally: ledger.Tally{Up: 5, Down: 2, NotChecked: 1}, Last: &ledger.Last{Outcome: check.Down, StartedAt: at, Duration: time.Second, Phases: check.Phases{Resolve: time.Millisecond}}},
+			},
+			Failures: map[check.Cause]int64{check.CauseConnect: 3},
 		},
-		Tallies:  []ledger.Tally{{Region: "eu", Up: 7, Degraded: 1}, {Region: "us", Up: 5, Down: 2, NotChecked: 1}},
-		Failures: map[check.Cause]int64{check.CauseConnect: 3},
-		Windows:  []ledger.Times{{Paused: time.Hour}, {Up: 3 * time.Hour, Down: time.Hour}, {Up: time.Hour, Degraded: time.Hour}},
+		Windows: []ledger.Times{{Paused: time.Hour}, {Up: 3 * time.Hour, Down: time.Hour}, {Up: time.Hour, Degraded: time.Hour}},
 	}
 }
 
@@ -119,6 +120,7 @@ func TestAScrapeIsWhatPrometheusReads(t *testing.T) {
 		"probe_http_duration_seconds phase=tls region=eu": .003, "probe_http_duration_seconds phase=processing region=eu": 1,
 		"probe_http_duration_seconds phase=transfer region=eu": .000001, "probe_http_duration_seconds phase=resolve region=us": .001,
 		"probe_http_status_code region=eu":             200,
+		"probe_ssl_earliest_cert_expiry region=eu":     1800000000 + 9*24*3600,
 		"probe_last_check_timestamp_seconds region=eu": 1800000000.25, "probe_last_check_timestamp_seconds region=us": 1800000000.25,
 		"beaconpost_monitor_state state=up": 0, "beaconpost_monitor_state state=degraded": 1, "beaconpost_monitor_state state=down": 0,
 		"beaconpost_monitor_state state=maintenance": 0, "beaconpost_monitor_state state=paused": 0, "beaconpost_monitor_state state=unknown": 0,
@@ -167,12 +169,13 @@ func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 		require.NotContains(t, text, name)
 	}
 	// The result code of another protocol is no HTTP status, nor are its phases.
-	s.list[0].Last = sample(scrapedID, "x").Last
+	s.list[0].Account = sample(scrapedID, "x").Account
 	_, text = s.get(t, scrapePath, plain)
 	require.NotContains(t, text, "probe_http")
 	require.Contains(t, text, "probe_duration_seconds")
 	// The job of a heartbeat takes an unknown time.
-	s.list[0].Kind, s.list[0].Last = check.Heartbeat, []ledger.Check{{Region: "heartbeat", Result: check.Result{Outcome: check.Up, StartedAt: time.Now()}}}
+	s.list[0].Kind = check.Heartbeat
+	s.list[0].Regions = map[string]ledger.Region{"heartbeat": {Last: &ledger.Last{Outcome: check.Up, StartedAt: time.Now()}}}
 	_, text = s.get(t, scrapePath, plain)
 	require.NotContains(t, text, "probe_duration_seconds")
 	require.Contains(t, text, "probe_success")
@@ -200,9 +203,7 @@ func BenchmarkScrape(b *testing.B) {
 	s := &scraped{}
 	for i := range 10_000 {
 		one := sample(uuid.New(), fmt.Sprint("monitor ", i))
-		last, tally := one.Last[0], one.Tallies[0]
-		last.Region, tally.Region = "ap", "ap"
-		one.Last, one.Tallies = append(one.Last, last), append(one.Tallies, tally)
+		one.Regions["ap"] = one.Regions["eu"]
 		s.list = append(s.list, one)
 	}
 	b.ReportAllocs()

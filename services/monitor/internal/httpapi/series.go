@@ -12,8 +12,8 @@ import (
 
 // series describes what a scrape shows. Those of blackbox_exporter have its names, so that dashboards and rules for it work.
 type series struct {
-	success, duration, phase, statusCode, checkedAt *prometheus.Desc
-	state, checks, failures, info, uptime           *prometheus.Desc
+	success, duration, phase, statusCode, certEnds, checkedAt *prometheus.Desc
+	state, checks, failures, info, uptime                     *prometheus.Desc
 }
 
 func newSeries() *series {
@@ -26,9 +26,10 @@ func newSeries() *series {
 		duration:   desc("probe_duration_seconds", "Time of that check.", region),
 		phase:      desc("probe_http_duration_seconds", "Time of that check by phase, over all redirects. Phases that were not reached are absent.", region, "phase"),
 		statusCode: desc("probe_http_status_code", "Status of the answer. Absent if there was none.", region),
+		certEnds:   desc("probe_ssl_earliest_cert_expiry", "When the certificate ends that ends first of those that the target showed, in Unix seconds. Absent if it showed none.", region),
 		checkedAt:  desc("probe_last_check_timestamp_seconds", "When that check began.", region),
 		state:      desc("beaconpost_monitor_state", "1 for the state that the monitor is in, 0 for the others.", "state"),
-		checks:     desc("beaconpost_monitor_checks_total", "Checks that were made as scheduled, by what they showed.", region, "result"),
+		checks:     desc("beaconpost_monitor_checks_total", "Checks that were made as scheduled, by what they showed. Of a heartbeat: calls that said how a job ended.", region, "result"),
 		failures:   desc("beaconpost_monitor_failures_total", "Incidents that the monitor's checks opened, by cause.", "cause"),
 		info:       desc("beaconpost_monitor_info", "What the monitor is; always 1.", "name", "kind", "project"),
 		uptime:     desc("beaconpost_monitor_uptime_ratio", "Share of the time that counts in a window up to now that the monitor was not down. Absent if no time counts.", "window"),
@@ -45,7 +46,7 @@ var _ prometheus.Collector = (*collection)(nil)
 
 // Describe implements prometheus.Collector.
 func (c *collection) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.success, c.duration, c.phase, c.statusCode, c.checkedAt, c.state, c.checks, c.failures, c.info, c.uptime} {
+	for _, d := range []*prometheus.Desc{c.success, c.duration, c.phase, c.statusCode, c.certEnds, c.checkedAt, c.state, c.checks, c.failures, c.info, c.uptime} {
 		descs <- d
 	}
 }
@@ -56,14 +57,14 @@ func (c *collection) Collect(metrics chan<- prometheus.Metric) {
 		s := &c.samples[i]
 		out := output{metrics, s.Monitor.String()}
 		c.collectMonitor(out, s)
-		for j := range s.Last {
-			c.collectCheck(out, s.Kind, &s.Last[j])
-		}
-		for _, t := range s.Tallies {
-			out.counter(c.checks, t.Up, t.Region, string(check.Up))
-			out.counter(c.checks, t.Degraded, t.Region, string(check.Degraded))
-			out.counter(c.checks, t.Down, t.Region, string(check.Down))
-			out.counter(c.checks, t.NotChecked, t.Region, string(check.NotChecked))
+		for region, r := range s.Regions {
+			if r.Last != nil {
+				c.collectCheck(out, s.Kind, region, r.Last)
+			}
+			out.counter(c.checks, r.Up, region, string(check.Up))
+			out.counter(c.checks, r.Degraded, region, string(check.Degraded))
+			out.counter(c.checks, r.Down, region, string(check.Down))
+			out.counter(c.checks, r.NotChecked, region, string(check.NotChecked))
 		}
 	}
 }
@@ -94,24 +95,27 @@ func (c *collection) collectMonitor(out output, s *ledger.Sample) {
 	}
 }
 
-func (c *collection) collectCheck(out output, kind check.Kind, last *ledger.Check) {
+func (c *collection) collectCheck(out output, kind check.Kind, region string, last *ledger.Last) {
 	success := 1.0
 	if last.Outcome == check.Down {
 		success = 0
 	}
-	out.gauge(c.success, success, last.Region)
-	out.gauge(c.checkedAt, float64(last.StartedAt.UnixMicro())/1e6, last.Region)
-	out.seconds(c.duration, last.Duration, last.Region)
+	out.gauge(c.success, success, region)
+	out.gauge(c.checkedAt, float64(last.StartedAt.UnixMicro())/1e6, region)
+	out.seconds(c.duration, last.Duration, region)
+	if !last.CertEnds.IsZero() {
+		out.gauge(c.certEnds, float64(last.CertEnds.Unix()), region)
+	}
 	if kind != check.HTTP {
 		return
 	}
-	out.seconds(c.phase, last.Phases.Resolve, last.Region, "resolve")
-	out.seconds(c.phase, last.Phases.Connect, last.Region, "connect")
-	out.seconds(c.phase, last.Phases.TLS, last.Region, "tls")
-	out.seconds(c.phase, last.Phases.Processing, last.Region, "processing")
-	out.seconds(c.phase, last.Phases.Transfer, last.Region, "transfer")
+	out.seconds(c.phase, last.Phases.Resolve, region, "resolve")
+	out.seconds(c.phase, last.Phases.Connect, region, "connect")
+	out.seconds(c.phase, last.Phases.TLS, region, "tls")
+	out.seconds(c.phase, last.Phases.Processing, region, "processing")
+	out.seconds(c.phase, last.Phases.Transfer, region, "transfer")
 	if last.Status != 0 {
-		out.gauge(c.statusCode, float64(last.Status), last.Region)
+		out.gauge(c.statusCode, float64(last.Status), region)
 	}
 }
 

@@ -19,7 +19,7 @@ type Status struct {
 	Since      time.Time
 	Incident   *uuid.UUID
 	ReportedAt time.Time
-	State      []byte // verdict.State
+	CertEnds   time.Time // see Account
 }
 
 // Watched is a monitor with where it stands.

@@ -10,21 +10,13 @@ import (
 
 // Sample is a monitor in numbers, as of now.
 type Sample struct {
-	Monitor  uuid.UUID
-	Name     string
-	Kind     check.Kind
-	Project  *uuid.UUID
-	Status   string
-	Last     []Check // by region: the newest that says something of the target, unless the region is silent
-	Tallies  []Tally // by region
-	Failures map[check.Cause]int64
-	Windows  []Times // for each of SampleWindows
-}
-
-// Tally counts the checks of a region's slots since the monitor was made. It only grows.
-type Tally struct {
-	Region                         string
-	Up, Degraded, Down, NotChecked int64
+	Monitor uuid.UUID
+	Name    string
+	Kind    check.Kind
+	Project *uuid.UUID
+	Status  string
+	Account         // silent regions have said nothing last
+	Windows []Times // for each of SampleWindows
 }
 
 // SampleWindow is a time that ends now and is summed up in samples.

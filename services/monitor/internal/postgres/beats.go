@@ -18,11 +18,14 @@ import (
 	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
 )
 
+// callsRegion is where the calls of heartbeats come from, as far as we know.
+const callsRegion = "heartbeat"
+
 const (
 	findToken  = `SELECT tenant_id, id FROM monitors WHERE token = $1 AND deleted_at IS NULL`
 	insertBeat = `
 INSERT INTO monitor_checks (tenant_id, id, monitor_id, slot, started_at, duration_us, lag_us, outcome, cause, region, detail)
-VALUES ($1, $2, $3, 0, $4, $5, 0, $6, nullif($7, ''), 'heartbeat', nullif($8, ''))`
+VALUES ($1, $2, $3, 0, $4, $5, 0, $6, nullif($7, ''), '` + callsRegion + `', nullif($8, ''))`
 )
 
 // Beat takes a call of a heartbeat's URL. note is what came with it.
@@ -53,6 +56,7 @@ func (s *Store) Beat(ctx context.Context, token string, b verdict.Beat, note str
 			if err := insertCall(ctx, q, key, outcome, cause, effects.Took, note); err != nil {
 				return fmt.Errorf("store call: %w", err)
 			}
+			j.account.Add(callsRegion, &check.Result{Outcome: outcome, StartedAt: now})
 		}
 		_, due, err = s.write(ctx, q, []*judged{j}, nil, now)
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
 )
@@ -35,6 +36,7 @@ type judged struct {
 	rules   verdict.Rules
 
 	state   verdict.State
+	account ledger.Account
 	knows   int64 // the version of the monitor that the state knows
 	lookAt  time.Time
 	due     bool // by the database's clock
@@ -51,7 +53,7 @@ SELECT s.tenant_id FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, id)
 CROSS JOIN LATERAL (SELECT * FROM monitor_states s WHERE s.tenant_id = k.tenant_id AND s.monitor_id = k.id FOR UPDATE OFFSET 0) s`
 	readStates = `
 SELECT m.tenant_id, m.id, m.name, m.project_id, m.tags, m.deleted_at IS NOT NULL, m.version, m.spec->'expected', m.interval_ms, m.failure_threshold, m.recovery_threshold, m.confirm, m.paused, m.regions,
-    s.state, s.rules, s.look_at, coalesce(s.look_at <= now(), false)
+    s.state, s.account, s.rules, s.look_at, coalesce(s.look_at <= now(), false)
 FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, id)
 CROSS JOIN LATERAL (SELECT * FROM monitor_states s WHERE s.tenant_id = k.tenant_id AND s.monitor_id = k.id OFFSET 0) s
 CROSS JOIN LATERAL (SELECT * FROM monitors m WHERE m.tenant_id = k.tenant_id AND m.id = k.id OFFSET 0) m`
@@ -91,16 +93,19 @@ func (s *Store) lock(ctx context.Context, q postgres.Querier, keys []monitor.Key
 func scanJudged(row pgx.CollectableRow) (*judged, error) {
 	j := &judged{}
 	var owner uuid.UUID
-	var expected, state []byte
+	var expected, state, account []byte
 	var interval int64
 	err := row.Scan(&owner, &j.ID, &j.name, &j.project, &j.tags, &j.deleted, &j.version, &expected, &interval, &j.rules.FailureThreshold, &j.rules.RecoveryThreshold, &j.rules.Confirm,
-		&j.rules.Paused, &j.rules.Regions, &state, &j.knows, postgres.Instant{Time: &j.lookAt}, &j.due)
+		&j.rules.Paused, &j.rules.Regions, &state, &account, &j.knows, postgres.Instant{Time: &j.lookAt}, &j.due)
 	if err != nil {
 		return nil, err
 	}
 	j.Tenant, j.rules.Monitor, j.rules.Interval, j.rules.Hold = tenant.ID(owner), j.ID, millis(interval), hold
 	if err := json.Unmarshal(state, &j.state); err != nil {
 		return nil, fmt.Errorf("read state of monitor %s: %w", j.ID, err)
+	}
+	if err := json.Unmarshal(account, &j.account); err != nil {
+		return nil, fmt.Errorf("read account of monitor %s: %w", j.ID, err)
 	}
 	if expected == nil {
 		return j, nil
@@ -123,6 +128,9 @@ func (j *judged) learn(now time.Time) {
 		return
 	}
 	j.knows = j.version
+	if j.rules.Expect == nil {
+		j.account.Keep(j.rules.Regions)
+	}
 	state, effects := j.rules.Edited(j.state, now)
 	j.take(state, effects)
 }
@@ -141,6 +149,11 @@ func (j *judged) look(now time.Time) {
 func (j *judged) take(state verdict.State, effects verdict.Effects) {
 	j.state, j.touched = state, true
 	j.effects = append(j.effects, effects)
+	for _, in := range effects.Incidents {
+		if !in.Resolved {
+			j.account.Fail(in.Cause)
+		}
+	}
 }
 
 // next is when somebody has to look. As long as a monitor is checked that moves on with each report, so it is moved only when it comes near: an index is written for it.
@@ -191,11 +204,12 @@ func (s *Store) write(ctx context.Context, q postgres.Querier, all []*judged, ad
 
 const (
 	updateState = `
-UPDATE monitor_states SET status = $3, since = $4, version = $5, state = $6, rules = $7, incident_id = $8, reported_at = CASE WHEN $9 THEN now() ELSE reported_at END, look_at = $10
+UPDATE monitor_states SET status = $3, since = $4, version = $5, state = $6, rules = $7, incident_id = $8, reported_at = CASE WHEN $9 THEN now() ELSE reported_at END, look_at = $10,
+    account = $11
 WHERE tenant_id = $1 AND monitor_id = $2`
 	// look_at is indexed: a row whose look_at stays is not written to the index again.
 	updateStateOnly = `
-UPDATE monitor_states SET state = $3, rules = $4, reported_at = CASE WHEN $5 THEN now() ELSE reported_at END WHERE tenant_id = $1 AND monitor_id = $2`
+UPDATE monitor_states SET state = $3, rules = $4, reported_at = CASE WHEN $5 THEN now() ELSE reported_at END, account = $6 WHERE tenant_id = $1 AND monitor_id = $2`
 )
 
 func (j *judged) queueState(batch *pgx.Batch, now time.Time) error {
@@ -203,9 +217,13 @@ func (j *judged) queueState(batch *pgx.Batch, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	account, err := json.Marshal(j.account)
+	if err != nil {
+		return err
+	}
 	next := j.next(now)
 	if !j.moved() && next.Equal(j.lookAt) {
-		batch.Queue(updateStateOnly, j.Tenant.UUID(), j.ID, string(state), j.knows, j.reports)
+		batch.Queue(updateStateOnly, j.Tenant.UUID(), j.ID, string(state), j.knows, j.reports, string(account))
 		return nil
 	}
 	var incident *uuid.UUID
@@ -216,7 +234,7 @@ func (j *judged) queueState(batch *pgx.Batch, now time.Time) error {
 	if status == "" {
 		status = verdict.Paused // deleted: it has none
 	}
-	batch.Queue(updateState, j.Tenant.UUID(), j.ID, string(status), j.state.Since, j.state.Version, string(state), j.knows, incident, j.reports, postgres.NullTime(next))
+	batch.Queue(updateState, j.Tenant.UUID(), j.ID, string(status), j.state.Since, j.state.Version, string(state), j.knows, incident, j.reports, postgres.NullTime(next), string(account))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -134,7 +135,7 @@ type Status = ledger.Status
 type Watched = ledger.Watched
 
 const (
-	watchedColumns = monitorColumns + `, s.status, s.since, s.incident_id, s.reported_at, s.state`
+	watchedColumns = monitorColumns + `, s.status, s.since, s.incident_id, s.reported_at, s.account`
 	selectWatched  = `SELECT ` + watchedColumns + ` FROM monitors m JOIN monitor_states s ON s.tenant_id = m.tenant_id AND s.monitor_id = m.id `
 	selectMonitor  = selectWatched + `WHERE m.tenant_id = $1 AND m.id = $2 AND m.deleted_at IS NULL`
 )
@@ -142,10 +143,16 @@ const (
 func (s *Tenancy) scan(r pgx.CollectableRow) (Watched, error) {
 	stored := &row{}
 	var st Status
-	err := r.Scan(append(stored.into(), &st.Status, &st.Since, &st.Incident, postgres.Instant{Time: &st.ReportedAt}, &st.State)...)
+	var account []byte
+	err := r.Scan(append(stored.into(), &st.Status, &st.Since, &st.Incident, postgres.Instant{Time: &st.ReportedAt}, &account)...)
 	if err != nil {
 		return Watched{}, err
 	}
+	var sums ledger.Account
+	if err := json.Unmarshal(account, &sums); err != nil {
+		return Watched{}, fmt.Errorf("read account: %w", err)
+	}
+	st.CertEnds = sums.CertEnds()
 	m, err := stored.monitor(s.ring)
 	if err != nil {
 		return Watched{}, err

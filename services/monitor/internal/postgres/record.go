@@ -83,6 +83,7 @@ func (j *judged) report(f *monitor.Finding, add rollups, now time.Time) {
 		r := add.of(f.Monitor, f.Region, at)
 		r.add(f)
 		r.late += effects.Late
+		j.account.Add(f.Region, &f.Result)
 	}
 	if effects.Missed < 0 {
 		add.of(f.Monitor, f.Region, at).missed += effects.Missed

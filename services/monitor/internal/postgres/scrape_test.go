@@ -4,17 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
-	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
-	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
@@ -37,57 +35,75 @@ func (b *tenancyBench) samples(t tenant.ID, f ledger.SampleFilter, now time.Time
 	return list
 }
 
+func (b *tenancyBench) record(findings ...*monitor.Finding) {
+	b.t.Helper()
+	_, err := b.background.Record(b.t.Context(), findings)
+	require.NoError(b.t, err)
+}
+
 func TestSamplesShowTheLastCheckOfEachRegion(t *testing.T) {
 	t.Parallel()
 	b := openTenancy(t)
 	id := b.monitor("x")
 	b.exec(`UPDATE monitors SET regions = '{eu,us,ap,sa}'`)
-	now := time.Now()
-	schedule := calendar.ScheduleOf(id, 30*time.Second)
-	m := &monitor.Monitor{Key: monitor.Key{Tenant: b.acme, ID: id}, Interval: 30 * time.Second}
-	last := schedule.Slot(now)
-	finding := func(region string, ago int64, confirmation int, outcome check.Outcome, took time.Duration) *monitor.Finding {
-		f := &monitor.Finding{Monitor: m, Region: region, Slot: last - ago, Confirmation: confirmation}
-		f.Result = check.Result{Outcome: outcome, StartedAt: schedule.At(last - ago), Duration: took, Phases: check.Phases{Connect: time.Millisecond}, Status: 200}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	ends := now.AddDate(0, 0, 30).Truncate(time.Second)
+	finding := func(region string, ago time.Duration, confirmation int, outcome check.Outcome, took time.Duration) *monitor.Finding {
+		f := b.finding(id, now.Add(-ago), outcome)
+		f.Region, f.Confirmation = region, confirmation
+		f.Duration, f.Phases, f.Status, f.CertEnds = took, check.Phases{Connect: time.Millisecond}, 200, ends
 		return f
 	}
-	b.inBackground(func(ctx context.Context, q postgres.Querier) error {
-		_, err := storeChecks(ctx, q, []*monitor.Finding{
-			finding("eu", 1, 0, check.Down, time.Second), finding("eu", 0, 0, check.Degraded, 2*time.Second), finding("eu", 0, 1, check.Down, 3*time.Second),
-			finding("us", 1, 0, check.Up, time.Second), finding("us", 0, 0, check.NotChecked, 2*time.Second),
-			finding("ap", 5, 0, check.Up, time.Second), // silent since
-			finding("elsewhere", 0, 0, check.Up, time.Second),
-		})
-		return err
-	})
-	got := b.samples(b.acme, ledger.SampleFilter{}, now)[0].Last
-	slices.SortFunc(got, func(a, b ledger.Check) int { return int(b.Duration - a.Duration) })
-	require.Equal(t, []ledger.Check{
-		{Monitor: id, Region: "eu", Result: check.Result{Outcome: check.Degraded, StartedAt: schedule.At(last), Duration: 2 * time.Second, Phases: check.Phases{Connect: time.Millisecond}, Status: 200}},
-		{Monitor: id, Region: "us", Result: check.Result{Outcome: check.Up, StartedAt: schedule.At(last - 1), Duration: time.Second, Phases: check.Phases{Connect: time.Millisecond}, Status: 200}},
-	}, got)
+	b.record(
+		finding("eu", time.Minute, 0, check.Down, time.Second), finding("eu", 0, 0, check.Degraded, 2*time.Second), finding("eu", 0, 1, check.Down, 3*time.Second),
+		finding("us", time.Minute, 0, check.Up, time.Second), finding("us", 0, 0, check.NotChecked, 2*time.Second),
+		finding("ap", 3*time.Minute, 0, check.Up, time.Second), // silent since
+		finding("elsewhere", 0, 0, check.Up, time.Second),
+	)
+	last := func(outcome check.Outcome, ago, took time.Duration) *ledger.Last {
+		return &ledger.Last{Outcome: outcome, StartedAt: now.Add(-ago), Duration: took, Phases: check.Phases{Connect: time.Millisecond}, Status: 200, CertEnds: ends}
+	}
+	require.Equal(t, map[string]ledger.Region{
+		"eu": {Tally: ledger.Tally{Degraded: 1, Down: 1}, Last: last(check.Degraded, 0, 2*time.Second)},
+		"us": {Tally: ledger.Tally{Up: 1, NotChecked: 1}, Last: last(check.Up, time.Minute, time.Second)},
+		"ap": {Tally: ledger.Tally{Up: 1}},
+	}, b.samples(b.acme, ledger.SampleFilter{}, now)[0].Regions)
+	w, err := b.store.Monitor(t.Context(), b.acme, id)
+	require.NoError(t, err)
+	require.Equal(t, ends, w.CertEnds)
+
+	// What a region said that is not asked any more is forgotten.
+	b.exec(`UPDATE monitors SET regions = '{us}', version = version + 1`)
+	b.record(finding("us", -30*time.Second, 0, check.Up, time.Second))
+	require.Equal(t, map[string]ledger.Region{"us": {Tally: ledger.Tally{Up: 2, NotChecked: 1}, Last: last(check.Up, -30*time.Second, time.Second)}},
+		b.samples(b.acme, ledger.SampleFilter{}, now)[0].Regions)
 }
 
 func TestSamplesOfHeartbeatsShowWhatTheirCallsSay(t *testing.T) {
 	t.Parallel()
 	b := openTenancy(t)
 	b.monitor("x")
-	b.exec(`UPDATE monitors SET kind = 'heartbeat', token = repeat('x', 32)`)
+	b.exec(`UPDATE monitors SET kind = 'heartbeat', token = repeat('x', 32), spec = '{"kind": "heartbeat", "expected": {"every": "24h"}}'`)
 	calledAt := time.Now().AddDate(0, 0, -40).UTC().Truncate(time.Microsecond)
-	last := func(status, now verdict.Status, at time.Time) []ledger.Check {
+	calls := func(status, now verdict.Status, at time.Time) map[string]ledger.Region {
 		state, err := json.Marshal(verdict.State{Status: status, Verdict: now, Heart: verdict.Heart{At: at}})
 		require.NoError(t, err)
 		b.exec(`UPDATE monitor_states SET status = $1, state = $2`, string(status), string(state))
-		return b.samples(b.acme, ledger.SampleFilter{}, time.Now())[0].Last
+		return b.samples(b.acme, ledger.SampleFilter{}, time.Now())[0].Regions
 	}
-	require.Empty(t, last(verdict.Unknown, verdict.Unknown, time.Time{}), "it was never called")
-	require.Empty(t, last(verdict.Paused, verdict.Up, calledAt))
+	require.Empty(t, calls(verdict.Unknown, verdict.Unknown, time.Time{}), "it was never called")
+	require.Empty(t, calls(verdict.Paused, verdict.Up, calledAt))
 	for status, now := range map[verdict.Status]verdict.Status{verdict.Up: verdict.Up, verdict.Down: verdict.Down, verdict.Maintenance: verdict.Down} {
-		got := last(status, now, calledAt)
-		require.Len(t, got, 1)
-		require.Equal(t, "heartbeat", got[0].Region)
-		require.Equal(t, check.Result{Outcome: check.Outcome(now), StartedAt: calledAt}, got[0].Result)
+		require.Equal(t, map[string]ledger.Region{"heartbeat": {Last: &ledger.Last{Outcome: check.Outcome(now), StartedAt: calledAt}}}, calls(status, now, calledAt))
 	}
+	calls(verdict.Up, verdict.Up, calledAt)
+	for _, call := range []verdict.Beat{{Kind: verdict.BeatStart}, {Kind: verdict.BeatSuccess}, {Kind: verdict.BeatSuccess}, {Kind: verdict.BeatFail}} {
+		require.NoError(t, b.background.Beat(t.Context(), strings.Repeat("x", 32), call, ""))
+	}
+	got := b.samples(b.acme, ledger.SampleFilter{}, time.Now())[0]
+	require.Equal(t, ledger.Tally{Up: 2, Down: 1}, got.Regions["heartbeat"].Tally)
+	require.Equal(t, check.Down, got.Regions["heartbeat"].Last.Outcome)
+	require.Equal(t, map[check.Cause]int64{check.CauseReported: 1}, got.Failures)
 }
 
 func TestSamplesSumUpWindowsAsUptimeDoes(t *testing.T) {
@@ -129,10 +145,26 @@ func TestSamplesCountIncidentsOfChecks(t *testing.T) {
 	b := openTenancy(t)
 	id := b.monitor("x")
 	b.monitor("y")
-	for i, cause := range []string{"dns", "timeout", "dns"} {
-		b.exec(`INSERT INTO incidents (tenant_id, id, monitor_id, title, cause, opened_at, resolved_at) VALUES ($1, $2, $3, 'x', $4, now(), CASE WHEN $5 > 0 THEN now() END)`, b.acme.UUID(), newID(), id, cause, i)
+	now := time.Now()
+	say := func(slot int, outcome check.Outcome, cause check.Cause) {
+		f := b.finding(id, now.Add(time.Duration(slot-60)*30*time.Second), outcome)
+		f.Cause = cause
+		b.record(f)
+	}
+	slot := 0
+	for _, cause := range []check.Cause{check.CauseDNS, check.CauseTimeout, check.CauseDNS} {
+		for range 3 {
+			slot++
+			say(slot, check.Down, cause)
+		}
+		b.exec(`UPDATE monitor_states SET state = state - 'flaps' - 'flapping'`)
+		for range 2 {
+			slot++
+			say(slot, check.Up, "")
+		}
 	}
 	require.NoError(t, b.store.Open(t.Context(), b.acme, &ledger.Incident{ID: newID(), Monitor: &id, Title: "by hand", Severity: "minor"}))
+	b.exec(`DELETE FROM incidents WHERE NOT manual`) // as retention may
 	got := b.samples(b.acme, ledger.SampleFilter{}, time.Now())
 	require.Equal(t, map[check.Cause]int64{check.CauseDNS: 2, check.CauseTimeout: 1}, got[0].Failures)
 	require.Empty(t, got[1].Failures)
@@ -163,61 +195,44 @@ func TestSamplesAreNarrowed(t *testing.T) {
 	require.Nil(t, list[0].Windows)
 }
 
-func count(t *ledger.Tally, outcome check.Outcome) {
-	switch outcome {
-	case check.Up:
-		t.Up++
-	case check.Degraded:
-		t.Degraded++
-	case check.Down:
-		t.Down++
-	case check.NotChecked:
-		t.NotChecked++
-	}
-}
-
-// For days, with rollups that are made late and retention at work, the totals are those of the checks, to the last one.
-func TestTalliesNeverGoDown(t *testing.T) {
+// Whatever comes late or again, counts of samples are those of the checks that are stored, and of the rollups.
+func TestTalliesAreThoseOfTheChecks(t *testing.T) {
 	t.Parallel()
-	const days = 9
 	b := openTenancy(t)
 	id := b.monitor("x")
-	m := &monitor.Monitor{Key: monitor.Key{Tenant: b.acme, ID: id}}
-	end := time.Now().UTC()
-	now := end.Truncate(day).AddDate(0, 0, -days)
-	b.exec(`SELECT beaconpost_ensure_monitor_partitions($1, $2)`, now, end.AddDate(0, 0, 1))
+	b.exec(`UPDATE monitors SET regions = '{eu,us}'`)
 	random := rand.New(rand.NewPCG(5, 6))
 	outcomes := []check.Outcome{check.Up, check.Degraded, check.Down, check.NotChecked}
-	want := map[string]*ledger.Tally{"eu": {Region: "eu"}, "us": {Region: "us"}}
-	rolledUp := false
-	for now.Before(end) {
-		rows := rollups{}
-		next := now.Add(time.Duration(1+random.IntN(90)) * time.Minute)
-		for at := now; at.Before(next) && at.Before(end); at = at.Add(time.Duration(1+random.IntN(600)) * time.Second) {
-			region := []string{"eu", "us"}[random.IntN(2)]
-			outcome := outcomes[random.IntN(4)]
-			f := &monitor.Finding{Monitor: m, Region: region, Result: check.Result{Outcome: outcome}}
-			rows.of(m, region, at).add(f)
-			count(want[region], outcome)
+	begin := time.Now().Add(-time.Hour)
+	var before map[string]ledger.Region
+	for range 60 {
+		var batch []*monitor.Finding
+		for range 1 + random.IntN(5) {
+			f := b.finding(id, begin.Add(time.Duration(random.IntN(120))*30*time.Second), outcomes[random.IntN(4)])
+			f.Region, f.Confirmation = []string{"eu", "us"}[random.IntN(2)], random.IntN(2)
+			batch = append(batch, f)
 		}
-		now = next
-		b.inBackground(func(ctx context.Context, q postgres.Querier) error {
-			batch := &pgx.Batch{}
-			rows.store(batch, now)
-			return q.SendBatch(ctx, batch).Close()
-		})
-		if random.IntN(3) == 0 {
-			require.NoError(t, b.background.RollUp(t.Context(), now, 2*day, 4*day))
-			rolledUp = true
+		b.record(batch...)
+		got := b.samples(b.acme, ledger.SampleFilter{}, time.Now())[0].Regions
+		for region, was := range before {
+			for outcome, n := range byOutcome(was.Tally) {
+				require.GreaterOrEqual(t, byOutcome(got[region].Tally)[outcome], n)
+			}
 		}
-		if rolledUp {
-			b.exec(`DELETE FROM monitor_rollups WHERE step = '5m' AND bucket < $1`, now.AddDate(0, 0, -3).Truncate(day))
-			b.exec(`DELETE FROM monitor_rollups WHERE step = '1h' AND bucket < $1`, now.AddDate(0, 0, -5).Truncate(day))
-		}
-		got := b.samples(b.acme, ledger.SampleFilter{}, now)[0].Tallies
-		for _, tally := range got {
-			require.Equal(t, *want[tally.Region], tally, now)
-		}
+		before = got
 	}
-	require.Greater(t, want["eu"].Up, int64(100))
+	for region, got := range before {
+		var stored ledger.Tally
+		b.inBackground(func(ctx context.Context, q postgres.Querier) error {
+			return q.QueryRow(ctx, `SELECT sum(up), sum(degraded), sum(down), sum(not_checked) FROM monitor_rollups WHERE step = '5m' AND region = $1`, region).
+				Scan(&stored.Up, &stored.Degraded, &stored.Down, &stored.NotChecked)
+		})
+		require.Equal(t, stored, got.Tally)
+		require.Greater(t, stored.Up, int64(2))
+	}
+	require.Len(t, before, 2)
+}
+
+func byOutcome(t ledger.Tally) map[check.Outcome]int64 {
+	return map[check.Outcome]int64{check.Up: t.Up, check.Degraded: t.Degraded, check.Down: t.Down, check.NotChecked: t.NotChecked}
 }

@@ -54,7 +54,7 @@ func (l *look) certificates() []check.Certificate {
 			names = append(names, cut(name))
 		}
 		chain = append(chain, check.Certificate{
-			Subject: cut(cert.Subject.String()), Issuer: cut(cert.Issuer.String()), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+			Subject: cut(cert.Subject.String()), Issuer: cut(cert.Issuer.String()), NotBefore: inRange(cert.NotBefore), NotAfter: inRange(cert.NotAfter),
 			DNSNames: names, SHA256: hex.EncodeToString(sum[:]),
 		})
 	}

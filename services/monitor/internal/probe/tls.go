@@ -91,6 +91,7 @@ func (l *look) verify(chain []*x509.Certificate, name string) error {
 
 // noteEnd keeps the earliest end of all connections of the check.
 func (l *look) noteEnd(end time.Time) {
+	end = inRange(end)
 	if l.saw.certEnds.IsZero() || end.Before(l.saw.certEnds) {
 		l.saw.certEnds = end
 	}
@@ -109,6 +110,18 @@ func endOf(sent []*x509.Certificate, verified [][]*x509.Certificate) time.Time {
 		}
 	}
 	return best
+}
+
+// inRange gives a certificate's time in UTC, within the years that RFC 3339 can write: with an offset, which certificates are not to have but crypto/x509
+// takes, it can be beyond.
+func inRange(t time.Time) time.Time {
+	switch t = t.UTC(); {
+	case t.Year() < 1:
+		return time.Time{}
+	case t.Year() > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
 }
 
 func earliest(chain []*x509.Certificate) time.Time {

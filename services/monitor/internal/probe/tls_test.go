@@ -3,8 +3,10 @@ package probe
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -114,4 +116,18 @@ func TestEndOfAChainIsThatOfItsBestPath(t *testing.T) {
 	}
 	require.Equal(t, now.Add(20*day), endOf(ends(30, -5), [][]*x509.Certificate{ends(30, 10), ends(30, 20, 400)}))
 	require.Equal(t, now.Add(-5*day), endOf(ends(30, -5), nil))
+}
+
+// A certificate's time may have an offset that puts it, or only its JSON form, out of range.
+func TestTimesOfCertificatesCanBeWritten(t *testing.T) {
+	t.Parallel()
+	for want, at := range map[string]time.Time{
+		"9999-12-31T23:59:59Z": time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)),
+		"0001-01-01T00:00:00Z": time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)),
+		"2029-12-31T00:00:00Z": time.Date(2030, 1, 1, 0, 0, 0, 0, time.FixedZone("", 24*3600)),
+	} {
+		text, err := json.Marshal(inRange(at))
+		require.NoError(t, err)
+		require.JSONEq(t, strconv.Quote(want), string(text))
+	}
 }

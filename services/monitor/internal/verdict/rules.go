@@ -38,8 +38,10 @@ type Expectation interface {
 	Next(after time.Time) time.Time
 }
 
-// silence is for how long a region may say nothing and still count.
-func (r Rules) silence() time.Duration { return max(3*r.Interval, 30*time.Second) }
+// Silence is for how long a region may say nothing and still count, of a monitor with this interval.
+func Silence(interval time.Duration) time.Duration { return max(3*interval, 30*time.Second) }
+
+func (r Rules) silence() time.Duration { return Silence(r.Interval) }
 
 // retryAfter is how long a region waits before it confirms its own failure.
 func (r Rules) retryAfter() time.Duration { return min(max(r.Interval/3, time.Second), 10*time.Second) }
