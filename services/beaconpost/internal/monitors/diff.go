@@ -87,7 +87,7 @@ func target(d document) string {
 		return address
 	}
 	if expected, ok := d["expected"].(map[string]any); ok {
-		return strings.TrimSpace(document(expected).text("every") + " " + document(expected).text("cron"))
+		return strings.TrimSpace(document(expected).text("every") + document(expected).text("cron") + document(expected).text("on_calendar"))
 	}
 	host := d.text("host")
 	if port, ok := d["port"].(json.Number); ok && d.text("kind") != "dns" {

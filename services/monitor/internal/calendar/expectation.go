@@ -20,9 +20,9 @@ const (
 
 // Expectation says when the calls of a heartbeat are expected. Get it from ParseExpectation.
 type Expectation struct {
-	Every time.Duration // 0: by a cron expression
+	Every time.Duration // 0: by a cron expression or a calendar event
 	Grace time.Duration
-	cron  pattern
+	on    pattern
 }
 
 // ParseExpectation reads an expectation; one that nothing can be expected of is an invalid_monitor fault.
@@ -39,10 +39,10 @@ func ParseExpectation(e check.Expectation) (Expectation, error) {
 	}
 	loc, err := location(e.TimeZone)
 	switch {
-	case (e.Every == "") == (e.Cron == ""):
-		return invalid("expected", "Expected either every or cron.")
+	case given(e.Every, e.Cron, e.OnCalendar) != 1:
+		return invalid("expected", "Expected one of every, cron and on_calendar.")
 	case e.Every != "" && e.TimeZone != "":
-		return invalid("expected.time_zone", "Expected no time zone beside every: it is for cron.")
+		return invalid("expected.time_zone", "Expected no time zone beside every: it is for cron and on_calendar.")
 	case err != nil:
 		return invalid("expected.time_zone", expectedZone)
 	case e.Every != "":
@@ -52,10 +52,25 @@ func ParseExpectation(e check.Expectation) (Expectation, error) {
 		return parsed, nil
 	}
 	var message string
-	if parsed.cron, message = parsePattern(e.Cron, loc); message != "" {
+	if e.OnCalendar != "" {
+		if parsed.on, message = parseEventPattern(e.OnCalendar, e.TimeZone); message != "" {
+			return invalid("expected.on_calendar", message)
+		}
+		return parsed, nil
+	}
+	if parsed.on, message = parsePattern(e.Cron, loc); message != "" {
 		return invalid("expected.cron", message)
 	}
 	return parsed, nil
+}
+
+func given(texts ...string) (n int) {
+	for _, text := range texts {
+		if text != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // Next gives when the next call is expected after one that came.
@@ -63,5 +78,5 @@ func (e Expectation) Next(after time.Time) time.Time {
 	if e.Every > 0 {
 		return after.Add(e.Every)
 	}
-	return e.cron.next(after)
+	return e.on.next(after)
 }

@@ -54,6 +54,27 @@ type pattern struct {
 	schedule cron.Schedule
 	loc      *time.Location
 	anyHour  bool // it follows the hours that pass, not those on the clock
+	exact    bool // what the clock never shows does not happen; otherwise it does when the clock is put forward
+}
+
+// parseEventPattern is parsePattern for a calendar event. What the clock shows twice happens the first time, as with systemd.
+// given is the zone beside it, "" for none.
+func parseEventPattern(text, given string) (p pattern, message string) {
+	e, zone, message := parseEvent(text)
+	if message != "" {
+		return pattern{}, message
+	}
+	if zone != "" && given != "" {
+		return pattern{}, "Expected a time zone here or in time_zone, not both."
+	}
+	loc, err := location(zone + given)
+	if err != nil {
+		return pattern{}, expectedEvent + " Its time zone, if it has one, is an IANA name."
+	}
+	if e.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return pattern{}, "Expected a calendar event that matches some day to come; this one never does."
+	}
+	return pattern{schedule: e, loc: loc, exact: true}, ""
 }
 
 // parsePattern gives a message for people if the expression is none.
@@ -83,7 +104,7 @@ func (p pattern) next(after time.Time) time.Time {
 		if at.IsZero() {
 			return time.Time{}
 		}
-		if found := unwall(at, p.loc, true); found.After(after) {
+		if found := unwall(at, p.loc, true); found.After(after) && (!p.exact || wall(found, p.loc).Equal(at)) {
 			return found
 		}
 	}

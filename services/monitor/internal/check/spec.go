@@ -98,10 +98,11 @@ type JSONMatch struct {
 	Not    bool   `json:"not,omitempty" doc:"The condition must not hold."`
 }
 
-// Expectation says when a heartbeat's calls are expected: every so often, or by a cron expression. Durations are Go strings.
+// Expectation says when a heartbeat's calls are expected: every so often, by a cron expression, or by a calendar event. Durations are Go strings.
 type Expectation struct {
-	Every    string `json:"every,omitempty" doc:"The longest time between two calls, such as 1h. Excludes cron."`                         // "1h"
-	Cron     string `json:"cron,omitempty" doc:"Five fields. Excludes every."`                                                            // five fields
-	TimeZone string `json:"time_zone,omitempty" doc:"IANA name, for cron; UTC unless given."`                                             // IANA name, for cron; UTC unless given
-	Grace    string `json:"grace,omitempty" doc:"How late a call may be, and how long a job that has started may take; 5m unless given."` // "5m" unless given
+	Every      string `json:"every,omitempty" doc:"The longest time between two calls, such as 1h. Excludes cron and on_calendar."`         // "1h"
+	Cron       string `json:"cron,omitempty" doc:"Five fields. Excludes every and on_calendar."`                                            // five fields
+	OnCalendar string `json:"on_calendar,omitempty" doc:"A calendar event of systemd, such as Mon..Fri 02:30. Excludes every and cron."`    // systemd.time(7), in whole seconds
+	TimeZone   string `json:"time_zone,omitempty" doc:"IANA name, for cron and on_calendar; UTC unless given."`                             // IANA name; UTC unless given
+	Grace      string `json:"grace,omitempty" doc:"How late a call may be, and how long a job that has started may take; 5m unless given."` // "5m" unless given
 }
