@@ -162,8 +162,9 @@ func (s *Spec) checkRequest(p *problems) {
 		p.require(*s.MaxRedirects >= 0 && *s.MaxRedirects <= MaxRedirects, "max_redirects", "must be between 0 and %d", MaxRedirects)
 	}
 	p.require(s.MaxBodyBytes >= 0 && s.MaxBodyBytes <= MaxBodyBytes, "max_body_bytes", "must be at most %d", MaxBodyBytes)
-	p.oneOf("http_version", s.HTTPVersion, "1.1", "2")
-	p.require(s.HTTPVersion != "2" || !strings.HasPrefix(s.URL, "http:"), "http_version", "must not be 2 with an http:// URL: it is agreed on in the TLS handshake")
+	p.oneOf("http_version", s.HTTPVersion, "1.1", "2", "3")
+	p.require(s.HTTPVersion == "" || s.HTTPVersion == "1.1" || !strings.HasPrefix(s.URL, "http:"), "http_version", "must be 1.1 with an http:// URL: the others are agreed on in a TLS handshake")
+	p.require(s.HTTPVersion != "3" || s.Proxy == "", "http_version", "must not be 3 with a proxy, which knows TCP only")
 }
 
 func (s *Spec) checkHeader(p *problems, field, name, value string) {

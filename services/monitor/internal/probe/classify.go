@@ -118,6 +118,9 @@ func theirs(at stage, err error) (check.Cause, string) {
 	if reason, ok := tlsReason(err); ok {
 		return check.CauseTLS, "The TLS connection failed: " + reason + "."
 	}
+	if cause, detail, ok := quicCause(at, err); ok {
+		return cause, detail
+	}
 	if isReset(err) {
 		return check.CauseReset, "The connection was closed before the answer was complete."
 	}

@@ -108,18 +108,16 @@ func (l *look) ask(ctx context.Context, r *request, follow bool) (*request, erro
 
 // webClient is a connection to a web server.
 type webClient struct {
-	*http.ClientConn
-	socket *socket
-}
-
-func (c *webClient) end() {
-	c.socket.end() // first: what is above it would say farewell
-	_ = c.Close()
+	http.RoundTripper
+	end func()
 }
 
 // client connects to a URL's host.
 func (l *look) client(ctx context.Context, r *request) (*webClient, error) {
 	l.saw.ip, l.saw.chain, l.saw.status, l.saw.header, l.saw.body, l.saw.truncated = "", nil, 0, nil, nil, false // they are of the last hop
+	if l.job.Spec.HTTPVersion == "3" {
+		return l.clientHTTP3(ctx, r)
+	}
 	host, port := r.url.Hostname(), portOf(r.url)
 	socket, err := l.reach(ctx, r.url)
 	if err != nil {
@@ -137,7 +135,10 @@ func (l *look) client(ctx context.Context, r *request) (*webClient, error) {
 		socket.end()
 		return nil, err
 	}
-	return &webClient{client, socket}, nil
+	return &webClient{client, func() {
+		socket.end() // first: what is above it would say farewell
+		_ = client.Close()
+	}}, nil
 }
 
 func (l *look) alpn() []string {

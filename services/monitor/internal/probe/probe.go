@@ -19,6 +19,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/beaconpost/beaconpost/pkg/netguard"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
@@ -51,7 +52,8 @@ type Prober struct {
 	plans    *plans
 	tokens   *lru.Cache[tokenKey, token]
 	env      *cel.Env
-	web      *http.Transport // turns a connection into a client of HTTP; it dials nothing itself
+	web      *http.Transport  // turns a connection into a client of HTTP; it dials nothing itself
+	web3     *http3.Transport // does so for HTTP/3
 }
 
 // New makes a Prober.
@@ -66,7 +68,7 @@ func New(cfg Config) *Prober {
 		cfg.UserAgent = "Beaconpost"
 	}
 	tokens, _ := lru.New[tokenKey, token](cfg.Plans) // fails only for a size below 1
-	return &Prober{cfg: cfg, resolver: newResolver(cfg.Resolver), plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport()}
+	return &Prober{cfg: cfg, resolver: newResolver(cfg.Resolver), plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport(), web3: newTransportHTTP3()}
 }
 
 // Close releases what the Prober holds. Checks must have ended.

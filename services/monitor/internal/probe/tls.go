@@ -36,9 +36,20 @@ func (l *look) tls(ctx context.Context) error {
 	return err
 }
 
-// secure makes the handshake. The certificates are verified in a function of ours, with the means of crypto/tls, so that a chain that is
-// not accepted has been seen.
+// secure makes the handshake.
 func (l *look) secure(ctx context.Context, socket *socket, to peer) (*tls.Conn, error) {
+	conn := tls.Client(socket, l.tlsConfig(to))
+	l.clock.enter(handshaking)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	l.clock.enter(idle)
+	return conn, nil
+}
+
+// tlsConfig is for a handshake. The certificates are verified in a function of ours, with the means of crypto/tls, so that a chain that is not accepted has
+// been seen.
+func (l *look) tlsConfig(to peer) *tls.Config {
 	name := strings.TrimSuffix(to.name, ".")
 	cfg := &tls.Config{NextProtos: to.alpn, RootCAs: l.plan.roots, InsecureSkipVerify: true} //nolint:gosec // verify does
 	var identity []tls.Certificate
@@ -58,13 +69,7 @@ func (l *look) secure(ctx context.Context, socket *socket, to peer) (*tls.Conn, 
 	}
 	cfg.ServerName = name
 	cfg.VerifyConnection = func(state tls.ConnectionState) error { return l.verify(state.PeerCertificates, name) }
-	conn := tls.Client(socket, cfg)
-	l.clock.enter(handshaking)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	l.clock.enter(idle)
-	return conn, nil
+	return cfg
 }
 
 // verify notes the chain and judges it.
