@@ -27,6 +27,7 @@ type Settings struct {
 	Region         string          `env:"REGION" envDefault:"default" doc:"The region that this process checks from."`
 	Concurrency    int             `env:"CONCURRENCY" envDefault:"2048" doc:"Checks at the same time per replica. When a fifth of the targets hang for 10 s it takes ten times as many as when none does."`
 	Canaries       []string        `env:"CANARIES" doc:"Places (host:port, separated by commas) that can be connected to when the network is there. A check that fails while none of them can be is not_checked. None: the network is believed to be there."`
+	Nameserver     string          `env:"NAMESERVER" doc:"host:port that is asked for names of targets, and by dns monitors that name no resolver. Empty: those of the machine, whose private names such monitors can then find out."`
 	Network        netguard.Policy `envPrefix:"NETWORK_"`
 	AllowProxies   bool            `env:"ALLOW_PROXIES" doc:"Checks may go through a proxy that their monitor names. What is behind it the network policy does not see."`
 	DryRun         bool            `env:"DRY_RUN" doc:"No check is made: each is up at once. To measure the schedule on its own."`
@@ -47,9 +48,12 @@ func (s Settings) Validate() []error {
 		problems = append(problems, config.Invalid("CONCURRENCY", "expected 1 to 100000, got %d", s.Concurrency))
 	}
 	for _, canary := range s.Canaries {
-		if host, port, err := net.SplitHostPort(canary); err != nil || host == "" || port == "" {
+		if !isPlace(canary) {
 			problems = append(problems, config.Invalid("CANARIES", "expected host:port, got %q", canary))
 		}
+	}
+	if s.Nameserver != "" && !isPlace(s.Nameserver) {
+		problems = append(problems, config.Invalid("NAMESERVER", "expected host:port, got %q", s.Nameserver))
 	}
 	for name, d := range map[string]time.Duration{"CHECK_RETENTION": s.CheckRetention, "ROLLUP_5M_RETENTION": s.FiveRetention, "ROLLUP_1H_RETENTION": s.HourRetention} {
 		if d < 72*time.Hour {
@@ -57,4 +61,9 @@ func (s Settings) Validate() []error {
 		}
 	}
 	return problems
+}
+
+func isPlace(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	return err == nil && host != "" && port != ""
 }

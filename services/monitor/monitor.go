@@ -93,7 +93,7 @@ func (p *parts) startSchedules() (err error) {
 
 func (p *parts) startEngine() (err error) {
 	cfg := p.cfg.Monitor
-	p.prober = probe.New(probe.Config{Network: cfg.Network, AllowProxies: cfg.AllowProxies, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
+	p.prober = probe.New(probe.Config{Network: cfg.Network, Nameserver: cfg.Nameserver, AllowProxies: cfg.AllowProxies, UserAgent: "Beaconpost/" + p.cfg.Version, Trouble: p.obs.Trouble})
 	p.platform.Push("prober", time.Second, func(context.Context) error { p.prober.Close(); return nil })
 	egress := monitor.NewCanaries(canaries(cfg.Canaries)...)
 	p.platform.Push("rounds of canaries", 5*time.Second, egress.Stop)

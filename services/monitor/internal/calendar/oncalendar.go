@@ -201,7 +201,7 @@ func weekday(name string) (int, bool) {
 
 // parseDate reads year-month-day, month-day or, with ~ in place of the last -, one whose days count from the end.
 func (e *event) parseDate(text string) bool {
-	days := ""
+	var days string
 	if rest, last, ok := strings.Cut(text, "~"); ok {
 		e.fromEnd, text, days = true, rest, last
 	} else if i := strings.LastIndexByte(text, '-'); i >= 0 {

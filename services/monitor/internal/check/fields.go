@@ -11,21 +11,21 @@ func fieldsOf(kind Kind) []string {
 	switch kind {
 	case HTTP:
 		return []string{
-			"url", "ip_family", "method", "headers", "body", "auth", "proxy", "cache_token", "max_redirects", "max_body_bytes", "http_version", "tls",
+			"url", "ip_family", "resolver", "method", "headers", "body", "auth", "proxy", "cache_token", "max_redirects", "max_body_bytes", "http_version", "tls",
 			"status_codes", "expect_headers", "expect_body", "expect_json", "assert", "certificate_days",
 		}
 	case WebSocket:
-		return []string{"url", "ip_family", "headers", "auth", "proxy", "tls", "send", "expect", "assert", "certificate_days"}
+		return []string{"url", "ip_family", "resolver", "headers", "auth", "proxy", "tls", "send", "expect", "assert", "certificate_days"}
 	case TCP:
-		return []string{"host", "port", "ip_family", "tls", "send", "expect", "starttls", "assert", "certificate_days"}
+		return []string{"host", "port", "ip_family", "resolver", "tls", "send", "expect", "starttls", "assert", "certificate_days"}
 	case TLS:
-		return []string{"host", "port", "ip_family", "tls", "starttls", "assert", "certificate_days"}
+		return []string{"host", "port", "ip_family", "resolver", "tls", "starttls", "assert", "certificate_days"}
 	case DNS:
-		return []string{"host", "port", "ip_family", "tls", "record_type", "resolver", "transport", "rcode", "answers", "assert", "certificate_days"}
+		return []string{"host", "port", "ip_family", "resolver", "tls", "record_type", "transport", "rcode", "answers", "assert", "certificate_days"}
 	case ICMP:
-		return []string{"host", "ip_family", "packets", "max_loss", "assert"}
+		return []string{"host", "ip_family", "resolver", "packets", "max_loss", "assert"}
 	case GRPC:
-		return []string{"host", "port", "ip_family", "tls", "service", "plaintext", "assert", "certificate_days"}
+		return []string{"host", "port", "ip_family", "resolver", "tls", "service", "plaintext", "assert", "certificate_days"}
 	case Heartbeat:
 		return []string{"expected"}
 	default:

@@ -5,10 +5,11 @@ type Spec struct {
 	Kind Kind `json:"kind" enum:"http,tcp,dns,tls,icmp,grpc,websocket,heartbeat" doc:"By which protocol it looks, or heartbeat, which is called instead. It cannot be changed."`
 
 	// Where.
-	URL      string `json:"url,omitempty" doc:"http: an http or https URL. websocket: ws or wss."`                      // http: http or https; websocket: ws or wss
-	Host     string `json:"host,omitempty" doc:"tcp, tls, icmp, grpc: a name or an address. dns: the name to ask for."` // tcp, tls, icmp, grpc: a name or an address; dns: the name to ask for
-	Port     int    `json:"port,omitempty" doc:"tcp, tls, grpc. dns: of the resolver, 53 (853 for tls) unless given."`  // tcp, tls, grpc; dns: of the server, 53 or 853 unless given
-	IPFamily string `json:"ip_family,omitempty" enum:"4,6" doc:"Absent: whichever answers."`                            // "4" or "6"; "": whichever answers
+	URL      string `json:"url,omitempty" doc:"http: an http or https URL. websocket: ws or wss."`                                                                                                       // http: http or https; websocket: ws or wss
+	Host     string `json:"host,omitempty" doc:"tcp, tls, icmp, grpc: a name or an address. dns: the name to ask for."`                                                                                  // tcp, tls, icmp, grpc: a name or an address; dns: the name to ask for
+	Port     int    `json:"port,omitempty" doc:"tcp, tls, grpc. dns: of the resolver, 53 (853 for tls) unless given."`                                                                                   // tcp, tls, grpc; dns: of the server, 53 or 853 unless given
+	Resolver string `json:"resolver,omitempty" doc:"Who is asked for names: an address, with a port unless that is 53. dns: who is asked, a name or an address without port. Absent: the prober's own."` // dns: a name or an address without port; else an address, port 53 unless given
+	IPFamily string `json:"ip_family,omitempty" enum:"4,6" doc:"Absent: whichever answers."`                                                                                                             // "4" or "6"; "": whichever answers
 
 	// HTTP: the request. WebSocket takes headers and auth too.
 	Method       string            `json:"method,omitempty" doc:"http: GET unless given."`                                                                                                                                        // GET unless given
@@ -30,10 +31,9 @@ type Spec struct {
 	StartTLS string `json:"starttls,omitempty" enum:"smtp,imap,pop3,ftp" doc:"tcp, tls: the protocol in which TLS is asked for."` // tcp and tls: smtp, imap, pop3 or ftp
 
 	// DNS.
-	RecordType string `json:"record_type,omitempty" doc:"dns: A unless given."`                                         // A unless given
-	Resolver   string `json:"resolver,omitempty" doc:"dns: the server to ask, without port. Absent: the prober's own."` // the server to ask; the prober's own unless given
-	Transport  string `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"dns: udp unless given."`                      // udp, tcp or tls; udp unless given
-	RCode      string `json:"rcode,omitempty" doc:"dns: NOERROR with at least one record unless given."`                // NOERROR, with at least one record, unless given
+	RecordType string `json:"record_type,omitempty" doc:"dns: A unless given."`                          // A unless given
+	Transport  string `json:"transport,omitempty" enum:"udp,tcp,tls" doc:"dns: udp unless given."`       // udp, tcp or tls; udp unless given
+	RCode      string `json:"rcode,omitempty" doc:"dns: NOERROR with at least one record unless given."` // NOERROR, with at least one record, unless given
 	// Answers are expected among the records, in their presentation form.
 	Answers []string `json:"answers,omitempty" doc:"dns: expected among the records, in their presentation form."`
 

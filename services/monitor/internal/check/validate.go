@@ -224,7 +224,12 @@ func (s *Spec) checkDNS(p *problems) {
 	p.require(s.RecordType == "" || slices.Contains(RecordTypes(), s.RecordType), "record_type", "must be a type of DNS record such as A or MX, in capitals")
 	p.require(s.RCode == "" || slices.Contains(RCodes(), s.RCode), "rcode", "must be one of %s", strings.Join(RCodes(), ", "))
 	p.oneOf("transport", s.Transport, "udp", "tcp", "tls")
-	p.require(s.Resolver == "" || isHost(s.Resolver), "resolver", "must be a name or an address, without port")
+	if s.Kind == DNS {
+		p.require(s.Resolver == "" || isHost(s.Resolver), "resolver", "must be a name or an address, without port")
+	} else if s.Resolver != "" {
+		_, err := ParseResolver(s.Resolver)
+		p.require(err == nil, "resolver", "must be an address, with or without a port, such as 192.0.2.53")
+	}
 	p.require(s.Kind != DNS || s.Transport != "tls" || s.Resolver != "", "resolver", "must be set for transport tls")
 	p.require(s.Kind != DNS || s.Port == 0 || s.Resolver != "", "port", "must not be set without resolver")
 	p.require(s.Port >= 0 && s.Port <= 65535, "port", "must be between 1 and 65535")
@@ -232,6 +237,14 @@ func (s *Spec) checkDNS(p *problems) {
 	for i, answer := range s.Answers {
 		p.require(answer != "" && len(answer) <= maxShort, fmt.Sprintf("answers.%d", i), "must have between 1 and %d bytes", maxShort)
 	}
+}
+
+// ParseResolver reads what a spec of another kind than dns says of who is asked for its names.
+func ParseResolver(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	return netip.ParseAddrPort(text)
 }
 
 func (s *Spec) checkExpected(p *problems) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -14,23 +15,42 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/beaconpost/beaconpost/pkg/netguard"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 )
 
 // ownDialFault marks, in the only thing that net.DNSError keeps of it, that the resolver could not open a socket.
 const ownDialFault = "prober cannot dial name server"
 
-// newResolver gives the system's resolver unless there is another. It is Go's: a thread of libc's for each name would be too many.
-func newResolver(given *net.Resolver) *net.Resolver {
-	if given != nil {
-		return given
-	}
+// newResolver gives the system's resolver, or one that asks a name server (host:port) only. It is Go's: a thread of libc's for each name would be too many.
+// control judges what is connected to; nil: nobody does.
+func newResolver(nameserver string, control func(network, address string, c syscall.RawConn) error) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if nameserver != "" {
+			address = nameserver
+		}
+		conn, err := (&net.Dialer{Control: control}).DialContext(ctx, network, address)
 		if _, fault := ours(err); err != nil && fault && ctx.Err() == nil {
 			return nil, fmt.Errorf("%s: %w", ownDialFault, err)
 		}
 		return conn, err
 	}}
+}
+
+// resolver gives the spec's, judged like any target, or ours, which is nobody else's choice. A name at the spec's is whole: what this machine would put
+// behind it says nothing there.
+func (l *look) resolver(host string) (*net.Resolver, string, error) {
+	given := l.job.Spec.Resolver
+	if given == "" || l.job.Spec.Kind == check.DNS {
+		return l.p.resolver, host, nil
+	}
+	server, err := check.ParseResolver(given)
+	if err != nil {
+		return nil, "", ownFault{"The resolver is not valid.", err}
+	}
+	if err := l.p.cfg.Network.CheckAddr(server); err != nil {
+		return nil, "", err
+	}
+	return newResolver(server.String(), l.p.cfg.Network.Control), strings.TrimSuffix(host, ".") + ".", nil
 }
 
 // socket is a connection of a check. It is closed when the check's context ends, which ends whatever waits on it, and is closed
@@ -132,8 +152,12 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		l.saw.ips = []netip.Addr{addr}
 		return l.saw.ips, nil
 	}
+	resolver, name, err := l.resolver(asciiName(host))
+	if err != nil {
+		return nil, err
+	}
 	l.clock.enter(resolving)
-	addrs, err := l.p.resolver.LookupNetIP(ctx, "ip"+l.job.Spec.IPFamily, asciiName(host))
+	addrs, err := resolver.LookupNetIP(ctx, "ip"+l.job.Spec.IPFamily, name)
 	if err != nil {
 		return nil, err
 	}

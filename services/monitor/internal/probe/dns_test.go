@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
@@ -120,4 +121,38 @@ func TestRecordTypesAreThoseOfTheLibrary(t *testing.T) {
 	for _, name := range check.RCodes() {
 		require.Contains(t, dns.StringToRcode, name)
 	}
+}
+
+// A monitor may say who is asked for its target's name. Nobody else is, and not for another name.
+func TestNamesAreAskedOfTheMonitorsResolver(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newNames(t), newNames(t)
+	ours.add(t, "a.test. A 192.0.2.1")
+	theirs.add(t, "a.test. A 127.0.0.1")
+	p := newProber(t, ours.used)
+	web := serve(t, nil)
+	port := parse(t, web).Port()
+	secure := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{newAuthority(t).issue(t, day, "a.test")}}, nil)
+	lax := &check.TLSOptions{InsecureSkipVerify: true}
+	tlsTarget := at(t, check.TLS, "a.test:"+parse(t, secure).Port())
+	tlsTarget.TLS = lax
+	for _, spec := range []check.Spec{get("http://a.test:" + port), at(t, check.TCP, "a.test:"+port), tlsTarget} {
+		spec.Resolver = theirs.udp
+		require.NoError(t, spec.Check())
+		r := checkIt(t, p, job(spec))
+		require.Equal(t, check.Up, r.Outcome, "%s: %+v", spec.Kind, r)
+		require.Equal(t, "127.0.0.1", r.IP)
+		require.Positive(t, r.Phases.Resolve)
+	}
+	spec := get("http://none.test:" + port)
+	spec.Resolver = theirs.udp
+	require.Equal(t, check.CauseDNS, checkIt(t, p, job(spec)).Cause)
+	spec.URL = "http://silent.test:" + port
+	j := job(spec)
+	j.Timeout = short
+	require.Equal(t, check.CauseTimeout, checkIt(t, p, j).Cause)
+	spec.Resolver = closedPort(t)
+	require.Equal(t, check.CauseDNS, checkIt(t, p, job(spec)).Cause)
+	spec.Resolver = "10.9.8.7"
+	requireBlocked(t, checkIt(t, p, job(spec)), "10.9.8.7")
 }

@@ -47,7 +47,8 @@ func (l *look) clientHTTP3(ctx context.Context, r *request) (*webClient, error) 
 			l.saw.ip = addr.String()
 			return client, nil
 		}
-		if first = worse(first, err); ctx.Err() != nil {
+		first = worse(first, err)
+		if ctx.Err() != nil {
 			break
 		}
 	}

@@ -102,10 +102,14 @@ func TestHTTP3Misbehaves(t *testing.T) {
 			}), check.CauseReset, "closed before the answer was complete",
 		},
 		"a header without end": {
-			serving(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 2*maxHeaderBytes)) }), check.CauseProtocol, "not a valid answer",
+			serving(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X", strings.Repeat("x", 2*maxHeaderBytes))
+			}), check.CauseProtocol, "not a valid answer",
 		},
 		"a redirect to http": {
-			serving(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1/", http.StatusFound) }), check.CauseRedirects, "HTTP/3",
+			serving(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://127.0.0.1/", http.StatusFound)
+			}), check.CauseRedirects, "HTTP/3",
 		},
 		"a connection that is closed": {closingQUIC(t, http3.ConfigureTLSConfig(valid())), check.CauseReset, "closed before the answer was complete"},
 	} {

@@ -32,10 +32,11 @@ const (
 
 // Config is what a Prober is made of. Its zero value works and permits public addresses only.
 type Config struct {
-	Network    netguard.Policy
-	UserAgent  string
-	Resolver   *net.Resolver  // for targets' names; nil: the system's
-	Nameserver string         // host:port asked by DNS checks that name none; "": the first of /etc/resolv.conf. The policy does not apply to it
+	Network   netguard.Policy
+	UserAgent string
+	// Nameserver (host:port) is asked for targets' names, and by DNS checks that name none; "": those of /etc/resolv.conf. The policy does not apply to it.
+	Nameserver string
+	Resolver   *net.Resolver  // for targets' names, instead; nil: none
 	RootCAs    *x509.CertPool // nil: the system's
 	Plans      int            // monitors whose patterns, expressions and certificates stay compiled, and whose tokens are kept; 10,000 unless given
 	// AllowProxies lets monitors name a proxy. Network is asked about the proxy's own address only: what the proxy connects to, a private
@@ -67,8 +68,12 @@ func New(cfg Config) *Prober {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "Beaconpost"
 	}
+	resolver := cfg.Resolver
+	if resolver == nil {
+		resolver = newResolver(cfg.Nameserver, nil)
+	}
 	tokens, _ := lru.New[tokenKey, token](cfg.Plans) // fails only for a size below 1
-	return &Prober{cfg: cfg, resolver: newResolver(cfg.Resolver), plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport(), web3: newTransportHTTP3()}
+	return &Prober{cfg: cfg, resolver: resolver, plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport(), web3: newTransportHTTP3()}
 }
 
 // Close releases what the Prober holds. Checks must have ended.

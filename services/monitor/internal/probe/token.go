@@ -78,7 +78,7 @@ func (l *look) aside(oauth *check.OAuth2) *look {
 		form.Set("audience", oauth.Audience)
 	}
 	spec := &check.Spec{
-		Kind: check.HTTP, URL: oauth.TokenURL, Method: http.MethodPost, Body: form.Encode(), MaxBodyBytes: maxTokenAnswer,
+		Kind: check.HTTP, URL: oauth.TokenURL, Method: http.MethodPost, Body: form.Encode(), MaxBodyBytes: maxTokenAnswer, Resolver: l.job.Spec.Resolver,
 		Headers: map[string]string{"Authorization": clientBasic(oauth), "Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
 	}
 	return &look{
