@@ -134,6 +134,7 @@ func gauges(reg prometheus.Registerer, region string, engine *monitor.Engine, eg
 	}
 	gauge("beaconpost_checks_in_flight", "Checks that are being made.", func() float64 { return float64(engine.InFlight()) })
 	gauge("beaconpost_results_waiting", "Results that wait to be stored.", func() float64 { return float64(engine.Waiting()) })
+	gauge("beaconpost_result_buffer_age_seconds", "For how long the oldest result has waited to be stored; 0: none waits.", func() float64 { return engine.Age().Seconds() })
 	gauge("beaconpost_prober_egress_up", "1 while a canary was reached at the last look, or there are none.", func() float64 { return boolean(egress.IsUp()) })
 	gauge("beaconpost_prober_consuming", "1 while checks are taken from the broker.", func() float64 { return boolean(live()) })
 }

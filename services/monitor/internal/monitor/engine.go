@@ -61,6 +61,7 @@ type Engine struct {
 	cut     context.CancelFunc
 	checks  sync.WaitGroup
 	waiting waitingRoom
+	buffer  buffer
 }
 
 // NewEngine starts an engine that makes at most concurrency checks at the same time. Stop it.
@@ -77,7 +78,7 @@ func NewEngine(region string, concurrency int, ports Ports) (*Engine, error) {
 	e.working, e.cut = context.WithCancel(context.Background())
 	e.waiting.timers = map[*time.Timer]bool{}
 	e.loader = batch.New(batch.Config{MaxItems: loadBatch, Parallel: 2, Spill: loadBatch / 4, Queue: loadQueue}, e.load)
-	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: recordQueue}, e.record)
+	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: recordQueue}, e.empty)
 	return e, nil
 }
 
@@ -93,6 +94,9 @@ func (e *Engine) InFlight() int { return e.slots.taken() }
 
 // Waiting says how many findings wait to be recorded.
 func (e *Engine) Waiting() int { return e.recorder.Len() }
+
+// Age says for how long the oldest finding has waited to be recorded.
+func (e *Engine) Age() time.Duration { return e.buffer.age() }
 
 // Stop begins no more checks, lets those under way end and records them. Those that ctx cuts off are not counted: their slots are missed.
 func (e *Engine) Stop(ctx context.Context) error {
@@ -227,8 +231,18 @@ func (e *Engine) check(f *Finding) {
 
 func (e *Engine) settle(f *Finding) {
 	e.Observer.Checked(f)
+	f.waits = e.buffer.enter()
 	if !e.recorder.TryPut(f) {
+		e.buffer.leave(f.waits)
 		e.Observer.Skipped(Due{Key: f.Monitor.Key, Slot: f.Slot}, SkippedOverload)
+	}
+}
+
+// empty records findings that waited.
+func (e *Engine) empty(ctx context.Context, findings []*Finding) {
+	e.record(ctx, findings)
+	for _, f := range findings {
+		e.buffer.leave(f.waits)
 	}
 }
 

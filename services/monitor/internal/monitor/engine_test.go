@@ -213,9 +213,11 @@ func TestTheDatabaseMayGoAway(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.Equal(t, 2, w.checks)
 		require.Len(t, w.recorded, 1)
+		require.InDelta(t, 9, e.Age().Seconds(), 1)
 		w.set(func() { w.away = false })
 		time.Sleep(3 * time.Second)
 		require.Len(t, w.recorded, 2)
+		require.Zero(t, e.Age())
 		require.Equal(t, w.recorded[0].Slot+1, w.recorded[1].Slot)
 
 		w.set(func() { delete(w.monitors, m.Key) }) // paused: it is not checked, though it is known

@@ -8,6 +8,7 @@
 package monitor
 
 import (
+	"container/list"
 	"context"
 	"time"
 
@@ -78,6 +79,8 @@ type Finding struct {
 	Confirmation int
 	Lag          time.Duration // from the slot's moment to the start; of a confirmation 0
 	check.Result
+
+	waits *list.Element // in the engine's buffer
 }
 
 // ID is the same for whoever makes this check and however often.
