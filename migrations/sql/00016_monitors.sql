@@ -82,6 +82,7 @@ CREATE TABLE incidents (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX incidents_untold ON incidents (tenant_id, id) WHERE untold <> '{}';
+CREATE INDEX incidents_open ON incidents (tenant_id, id) WHERE resolved_at IS NULL;
 CREATE INDEX incidents_by_monitor ON incidents (tenant_id, monitor_id, id);
 -- Never two open incidents for one monitor.
 CREATE UNIQUE INDEX incidents_one_open ON incidents (tenant_id, monitor_id) WHERE resolved_at IS NULL AND NOT manual;
@@ -129,7 +130,10 @@ CREATE TABLE alert_policies (
     PRIMARY KEY (tenant_id, id)
 );
 
--- How far a policy is with an incident: a row for both from the incident's first moment on, so that nothing has to be remembered elsewhere.
+-- Those that are new take up incidents that are open.
+CREATE INDEX alert_policies_new ON alert_policies (created_at) WHERE deleted_at IS NULL;
+
+-- How far a policy is with an incident: a row for both from the first moment on in which there are both, so that nothing has to be remembered elsewhere.
 CREATE TABLE alert_progress (
     tenant_id   uuid NOT NULL,
     incident_id uuid NOT NULL,
@@ -239,6 +243,9 @@ GRANT UPDATE (sealed_key_id, sealed) ON monitors TO beaconpost_monitor; -- after
 GRANT SELECT ON monitors, maintenance_windows, alert_channels, alert_policies TO beaconpost_monitor;
 GRANT SELECT, INSERT, UPDATE ON monitor_states, monitor_intervals, incidents, alert_progress, notifications, monitor_rollups TO beaconpost_monitor;
 GRANT SELECT, INSERT ON monitor_checks, incident_notes TO beaconpost_monitor;
+GRANT DELETE ON monitor_intervals, incidents, incident_notes, alert_progress, notifications TO beaconpost_monitor; -- when they are old
+CREATE POLICY monitor_read ON tenants FOR SELECT TO beaconpost_monitor USING (true);
+GRANT SELECT (id) ON tenants TO beaconpost_monitor;
 
 -- Transitions are events of the tenant.
 CREATE POLICY monitor_read ON endpoints FOR SELECT TO beaconpost_monitor USING (true);
@@ -364,4 +371,6 @@ REVOKE INSERT (tenant_id, id, project_id, event_type, payload) ON webhook_events
 DROP POLICY monitor_notify ON webhook_events;
 REVOKE SELECT (tenant_id, id, project_id, event_types, status, breaker, deleted_at) ON endpoints FROM beaconpost_monitor;
 DROP POLICY monitor_read ON endpoints;
+REVOKE SELECT (id) ON tenants FROM beaconpost_monitor;
+DROP POLICY monitor_read ON tenants;
 DROP TABLE monitor_rollups, monitor_checks, notifications, alert_progress, alert_policies, alert_channels, maintenance_windows, incident_notes, incidents, monitor_intervals, monitor_states, monitors;

@@ -34,6 +34,9 @@ type Settings struct {
 	CheckRetention time.Duration   `env:"CHECK_RETENTION" envDefault:"720h" doc:"Age at which single checks are dropped, in whole days."`
 	FiveRetention  time.Duration   `env:"ROLLUP_5M_RETENTION" envDefault:"2160h" doc:"Age at which rollups of five minutes are dropped, in whole days."`
 	HourRetention  time.Duration   `env:"ROLLUP_1H_RETENTION" envDefault:"9600h" doc:"Age at which rollups of hours are dropped, in whole months. Those of days stay."`
+
+	NotificationRetention time.Duration `env:"NOTIFICATION_RETENTION" envDefault:"2160h" doc:"Age at which the log of what was sent, or could not be, is deleted; 0: never."`
+	HistoryRetention      time.Duration `env:"HISTORY_RETENTION" envDefault:"9600h" doc:"Age since their end at which incidents, with notes and log, and the statuses that uptime is summed up from are deleted; 0: never."`
 }
 
 var isRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -58,6 +61,11 @@ func (s Settings) Validate() []error {
 	for name, d := range map[string]time.Duration{"CHECK_RETENTION": s.CheckRetention, "ROLLUP_5M_RETENTION": s.FiveRetention, "ROLLUP_1H_RETENTION": s.HourRetention} {
 		if d < 72*time.Hour {
 			problems = append(problems, config.Invalid(name, "expected at least 72h, got %s", d))
+		}
+	}
+	for name, d := range map[string]time.Duration{"NOTIFICATION_RETENTION": s.NotificationRetention, "HISTORY_RETENTION": s.HistoryRetention} {
+		if d != 0 && d < 744*time.Hour {
+			problems = append(problems, config.Invalid(name, "expected at least 744h (31 days), or 0, got %s", d))
 		}
 	}
 	return problems

@@ -147,6 +147,7 @@ func canaries(places []string) (reach []func(context.Context) error) {
 const (
 	lookEvery = 500 * time.Millisecond
 	rollEvery = 5 * time.Minute
+	joinEvery = 5 * time.Second
 	// What is rolled up again: results come late by as long as Postgres was away.
 	rolledBack = monitorpg.RolledBack
 	rolledUpTo = 48 * time.Hour
@@ -174,6 +175,15 @@ func (p *parts) startBackground() {
 	}
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
+	group.Every(time.Hour, func(ctx context.Context) {
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = p.store.Purge(ctx, time.Now(), p.cfg.Monitor.NotificationRetention, p.cfg.Monitor.HistoryRetention); p.failed(ctx, "delete what is old", err) {
+				return
+			}
+		}
+	})
+	group.Every(joinEvery, func(ctx context.Context) { p.failed(ctx, "have policies take up incidents", p.store.JoinAlerts(ctx)) })
 	group.Go(func(ctx context.Context) { // what was left to do when nobody was there
 		p.failed(ctx, "roll results up", p.store.RollUp(ctx, time.Now(), rolledUpTo, 2*rolledUpTo))
 	})

@@ -27,6 +27,12 @@ JOIN incidents i ON i.tenant_id = a.tenant_id AND i.id = a.incident_id
 LEFT JOIN monitors m ON m.tenant_id = i.tenant_id AND m.id = i.monitor_id
 LEFT JOIN monitor_states s ON s.tenant_id = i.tenant_id AND s.monitor_id = i.monitor_id
 WHERE a.look_at <= now() ORDER BY a.look_at LIMIT $1 FOR UPDATE OF a SKIP LOCKED`
+	// Not only once: a policy and an incident that come about at the same moment do not see each other.
+	joinAlerts = `
+INSERT INTO alert_progress (tenant_id, incident_id, policy_id, look_at)
+SELECT p.tenant_id, i.id, p.id, now() FROM alert_policies p JOIN incidents i ON i.tenant_id = p.tenant_id AND i.resolved_at IS NULL
+WHERE p.deleted_at IS NULL AND p.created_at > now() - interval '1 day'
+ON CONFLICT (tenant_id, incident_id, policy_id) DO NOTHING`
 	putOffAlert  = `UPDATE alert_progress SET look_at = $4 WHERE tenant_id = $1 AND incident_id = $2 AND policy_id = $3`
 	keepProgress = `UPDATE alert_progress SET progress = $4, look_at = $5 WHERE tenant_id = $1 AND incident_id = $2 AND policy_id = $3`
 	insertNotice = `
@@ -40,6 +46,14 @@ type alerting struct {
 	policy                      *alert.Policy
 	incident                    alert.Incident
 	broken                      error // what is stored cannot be read
+}
+
+// JoinAlerts has new policies take up the incidents that are open.
+func (s *Store) JoinAlerts(ctx context.Context) error {
+	return s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, joinAlerts)
+		return err
+	})
 }
 
 // Alert asks the policies for which it is time what is due, and says whether there are more.

@@ -225,7 +225,7 @@ WITH open AS (
 UPDATE alert_progress p SET look_at = now() FROM open o WHERE p.tenant_id = $1 AND p.policy_id = $2 AND p.incident_id = o.incident_id`
 )
 
-// CreatePolicy stores a new policy, which is for incidents that open from now on.
+// CreatePolicy stores a new policy. Incidents that are open are taken up by JoinAlerts.
 func (s *Tenancy) CreatePolicy(ctx context.Context, t tenant.ID, p alert.Policy) error {
 	return s.putPolicy(ctx, t, p, insertPolicy)
 }

@@ -2,9 +2,14 @@ package postgres
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 )
 
 func (b *tenancyBench) notify(spec string, incidents int) (channel uuid.UUID) {
@@ -53,4 +58,29 @@ func TestNoMoreIsClaimedThanCanBeSent(t *testing.T) {
 	out, err := b.background.Claim(t.Context())
 	require.NoError(t, err)
 	require.Len(t, out, claimMost)
+}
+
+// A policy that is made while something is down is for that too, once.
+func TestANewPolicyTakesUpOpenIncidents(t *testing.T) {
+	t.Parallel()
+	b := openTenancy(t)
+	id := b.monitor("shop")
+	channel := alert.Channel{ID: newID(), Name: "x", Kind: alert.Email}
+	channel.Email.To = []string{"ops@example.com"}
+	require.NoError(t, b.store.CreateChannel(t.Context(), b.acme, channel))
+	for n := range 4 {
+		b.record(b.finding(id, time.Now().Add(time.Duration(n-4)*30*time.Second), check.Down))
+	}
+	require.NoError(t, b.store.Open(t.Context(), b.acme, &ledger.Incident{ID: newID(), Title: "by hand", Severity: "minor"}))
+	over := ledger.Incident{ID: newID(), Title: "over", Severity: "minor"}
+	require.NoError(t, b.store.Open(t.Context(), b.acme, &over))
+	b.exec(`UPDATE incidents SET resolved_at = now() WHERE id = $1`, over.ID)
+	policy := alert.Policy{ID: newID(), Name: "x", Steps: []alert.Step{{Channels: []uuid.UUID{channel.ID}}}}
+	require.NoError(t, b.store.CreatePolicy(t.Context(), b.acme, policy))
+	for range 2 {
+		require.NoError(t, b.background.JoinAlerts(t.Context()))
+		_, err := b.background.Alert(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, "shop is down, by hand", b.text(`SELECT string_agg(i.title, ', ' ORDER BY i.title DESC) FROM notifications n JOIN incidents i ON i.id = n.incident_id WHERE n.kind = 'fire'`))
 }
