@@ -94,6 +94,9 @@ func (h *Handlers) checkNow(ctx context.Context, in *IDPath) (*struct{ Body Resu
 	if w.Spec.Kind == check.Heartbeat {
 		return nil, fault.Conflict("heartbeat_is_not_checked", "A heartbeat is called by its job; there is nothing to check.")
 	}
+	if w.Locked {
+		return nil, fault.Conflict("secrets_locked", "The installation cannot open the monitor's passwords, tokens and keys. Set them again.")
+	}
 	result := h.Runner.CheckNow(ctx, t, &w.Monitor)
 	return &struct{ Body ResultView }{viewResult(&result)}, nil
 }

@@ -30,6 +30,7 @@ type MonitorView struct {
 	IncidentID       *uuid.UUID `json:"incident_id,omitempty" doc:"The open incident that its checks opened."`
 	LastReportedAt   *time.Time `json:"last_reported_at,omitempty" doc:"When a check said something of it last."`
 	CertificateTo    *time.Time `json:"certificate_ends_at,omitempty" doc:"When the certificate ends that ends first of those that its regions saw last."`
+	SecretsLocked    bool       `json:"secrets_locked,omitempty" doc:"The installation cannot open its passwords, tokens and keys: it is not checked until they are set again."`
 	HeartbeatURLPath string     `json:"heartbeat_url_path,omitempty" doc:"heartbeat: what jobs call, behind this API's origin. Whoever knows it can report."`
 	Version          int64      `json:"version" doc:"Grows with every change of the settings."`
 	CreatedAt        time.Time  `json:"created_at" doc:"When it was made."`
@@ -38,7 +39,7 @@ type MonitorView struct {
 
 func viewMonitor(w ledger.Watched) MonitorView {
 	v := MonitorView{
-		ID: w.ID, MonitorSettings: settingsOf(&w.Monitor), Status: w.Status.Status, Since: w.Since.UTC(), IncidentID: w.Incident, LastReportedAt: optional(w.ReportedAt), CertificateTo: optional(w.CertEnds),
+		ID: w.ID, MonitorSettings: settingsOf(&w.Monitor), Status: w.Status.Status, Since: w.Since.UTC(), IncidentID: w.Incident, LastReportedAt: optional(w.ReportedAt), CertificateTo: optional(w.CertEnds), SecretsLocked: w.Locked,
 		Version: w.Version, CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 	if w.Token != "" {

@@ -26,6 +26,7 @@ type Status struct {
 type Watched struct {
 	monitor.Monitor
 	Status
+	Locked bool // its secrets cannot be opened, and are not in Spec
 }
 
 // Filter narrows a list of monitors; zero fields do not.

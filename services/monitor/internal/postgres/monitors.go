@@ -154,10 +154,11 @@ func (s *Tenancy) scan(r pgx.CollectableRow) (Watched, error) {
 	}
 	st.CertEnds = sums.CertEnds()
 	m, err := stored.monitor(s.ring)
-	if err != nil {
+	_, locked := errors.AsType[*lockedError](err)
+	if err != nil && !locked {
 		return Watched{}, err
 	}
-	return Watched{Monitor: *m, Status: st}, nil
+	return Watched{Monitor: *m, Status: st, Locked: locked}, nil
 }
 
 func (s *Tenancy) get(ctx context.Context, q postgres.Querier, query string, t tenant.ID, id uuid.UUID) (Watched, error) {
@@ -211,9 +212,10 @@ func (s *Tenancy) List(ctx context.Context, t tenant.ID, f Filter) (list []Watch
 const (
 	lockMonitor   = selectMonitor + ` FOR NO KEY UPDATE OF m`
 	updateMonitor = `
-UPDATE monitors SET project_id = @project, name = @name, spec = @spec, sealed_key_id = @key_id, sealed = @sealed, interval_ms = @interval, timeout_ms = @timeout,
+UPDATE monitors SET project_id = @project, name = @name, spec = @spec, interval_ms = @interval, timeout_ms = @timeout,
     degraded_ms = nullif(@degraded, 0), failure_threshold = @failure, recovery_threshold = @recovery, confirm = @confirm, paused = @paused, regions = @regions, tags = @tags,
-    slo_target = nullif(@slo::double precision, 0), version = version + 1, updated_at = now()
+    slo_target = nullif(@slo::double precision, 0), version = version + 1, updated_at = now(),
+    sealed_key_id = CASE WHEN @keep_sealed THEN sealed_key_id ELSE @key_id END, sealed = CASE WHEN @keep_sealed THEN sealed ELSE @sealed END
 WHERE tenant_id = @tenant AND id = @id`
 	// Whoever works on the state sees the new rules at its next look, which is now.
 	lookNow = `UPDATE monitor_states SET look_at = now() WHERE tenant_id = $1 AND monitor_id = $2`
@@ -235,6 +237,7 @@ func (s *Tenancy) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change 
 		if err != nil {
 			return err
 		}
+		args["keep_sealed"] = w.Locked && args["sealed"] == nil // what cannot be opened now may be when its key is back
 		if _, err := q.Exec(ctx, updateMonitor, args); err != nil {
 			return err
 		}

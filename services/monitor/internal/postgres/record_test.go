@@ -144,3 +144,39 @@ func TestSecretsOfMonitorsAreSealedAgain(t *testing.T) {
 	require.Equal(t, "canary", found[monitor.Key{Tenant: b.acme, ID: id}].Spec.Auth.Bearer)
 	require.Equal(t, "k2", b.text(`SELECT sealed_key_id FROM monitors WHERE id = $1`, id))
 }
+
+// Without the key of one monitor's secrets that one is not checked; it can be seen, changed and given new ones, and what was sealed stays until then.
+func TestSecretsThatCannotBeOpenedAreNobodyElsesTrouble(t *testing.T) {
+	t.Parallel()
+	b, ctx := openTenancy(t), t.Context()
+	id := b.monitor("shop")
+	b.monitor("other")
+	change := func(by func(m *monitor.Monitor)) Watched {
+		w, err := b.store.Update(ctx, b.acme, id, func(m *monitor.Monitor) error { by(m); return nil })
+		require.NoError(t, err)
+		return w
+	}
+	change(func(m *monitor.Monitor) { m.Spec.Auth = &check.Auth{Bearer: "canary"} })
+	b.exec(`UPDATE monitors SET sealed_key_id = 'lost' WHERE id = $1`, id)
+	list, err := b.store.List(ctx, b.acme, Filter{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	require.True(t, list[1].Locked)
+	require.False(t, list[0].Locked)
+	found, err := b.background.Load(ctx, []monitor.Key{{Tenant: b.acme, ID: id}})
+	require.NoError(t, err)
+	require.Empty(t, found, "it is not checked")
+
+	require.True(t, change(func(m *monitor.Monitor) { m.Paused = true }).Locked)
+	b.exec(`UPDATE monitors SET sealed_key_id = 'k1' WHERE id = $1`, id)
+	w := change(func(m *monitor.Monitor) { m.Paused = false })
+	require.False(t, w.Locked)
+	require.Equal(t, "canary", w.Spec.Auth.Bearer)
+
+	b.exec(`UPDATE monitors SET sealed_key_id = 'lost' WHERE id = $1`, id)
+	w = change(func(m *monitor.Monitor) { m.Spec.Auth = &check.Auth{Bearer: "new"} })
+	require.False(t, w.Locked)
+	require.Equal(t, "new", w.Spec.Auth.Bearer)
+	w = change(func(m *monitor.Monitor) { m.Spec.Auth = nil })
+	require.Nil(t, w.Spec.Auth)
+}

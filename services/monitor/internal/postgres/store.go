@@ -75,7 +75,13 @@ func (r *row) into() []any {
 	}
 }
 
-// monitor gives what was scanned, with its secrets.
+// lockedError says that secrets cannot be opened: the ring has lost their key, or they are another's.
+type lockedError struct{ err error }
+
+func (e *lockedError) Error() string { return e.err.Error() }
+func (e *lockedError) Unwrap() error { return e.err }
+
+// monitor gives what was scanned, with its secrets; with a lockedError, without.
 func (r *row) monitor(ring *secretbox.Keyring) (*monitor.Monitor, error) {
 	m := &r.Monitor
 	m.Tenant = tenant.ID(r.owner)
@@ -88,11 +94,11 @@ func (r *row) monitor(ring *secretbox.Keyring) (*monitor.Monitor, error) {
 	}
 	plain, err := ring.Open(*r.keyID, r.sealed, postgres.SecretAAD(m.Tenant, m.ID, m.ID))
 	if err != nil {
-		return nil, fmt.Errorf("open secrets of monitor %s: %w", m.ID, err)
+		return m, &lockedError{fmt.Errorf("open secrets of monitor %s: %w", m.ID, err)}
 	}
 	var secrets check.Secrets
 	if err := json.Unmarshal(plain, &secrets); err != nil {
-		return nil, fmt.Errorf("read secrets of monitor %s: %w", m.ID, err)
+		return m, &lockedError{fmt.Errorf("read secrets of monitor %s: %w", m.ID, err)}
 	}
 	m.Spec.Join(secrets)
 	return m, nil
