@@ -56,6 +56,13 @@ func (s *Tenancy) Checks(ctx context.Context, t tenant.ID, id uuid.UUID, f ledge
 		query = listNotUp
 	}
 	err = s.ofMonitor(ctx, t, id, func(ctx context.Context, q postgres.Querier, _ float64) error {
+		if f.Region != "" && f.Region != callsRegion { // whose calls are in no rollups
+			seen, err := seenIn(ctx, q, t, id, f, time.Now())
+			if err != nil || !seen.From.Before(seen.To) {
+				return err
+			}
+			args["from"], args["until"] = uuid7.Floor(seen.From), before(seen.To, f.Cursor)
+		}
 		rows, err := q.Query(ctx, query, args)
 		if err != nil {
 			return err
@@ -64,6 +71,45 @@ func (s *Tenancy) Checks(ctx context.Context, t tenant.ID, id uuid.UUID, f ledge
 		return err
 	})
 	return list, err
+}
+
+const selectSeen = `
+SELECT min(bucket), max(bucket) FROM monitor_rollups WHERE tenant_id = $1 AND monitor_id = $2 AND step = $3 AND bucket >= $4 AND bucket < $5 AND region = $6`
+
+// seenIn narrows the range of a filter to the time in which its region has made checks, and a day around it: to look for those of a region that made few, or
+// none, among all others takes long.
+func seenIn(ctx context.Context, q postgres.Querier, t tenant.ID, id uuid.UUID, f ledger.CheckFilter, now time.Time) (seen ledger.Range, err error) {
+	all := ledger.Range{From: f.From, To: f.To}
+	if end := now.Add(time.Hour); all.To.IsZero() || all.To.After(end) {
+		all.To = end // clocks differ
+	}
+	if all.From.IsZero() {
+		all.From = time.Unix(0, 0)
+	}
+	batch := &pgx.Batch{}
+	for _, span := range (ledger.Kept{}).Plan(all, ledger.Days, now).Spans {
+		batch.Queue(selectSeen, t.UUID(), id, string(span.Step), span.From, span.To, f.Region).QueryRow(func(row pgx.Row) error {
+			var first, last time.Time
+			if err := row.Scan(postgres.Instant{Time: &first}, postgres.Instant{Time: &last}); err != nil || first.IsZero() {
+				return err
+			}
+			if from := first.AddDate(0, 0, -1); seen.From.IsZero() || from.Before(seen.From) {
+				seen.From = from
+			}
+			if to := last.AddDate(0, 0, 2); to.After(seen.To) {
+				seen.To = to
+			}
+			return nil
+		})
+	}
+	err = q.SendBatch(ctx, batch).Close()
+	if seen.From.Before(all.From) {
+		seen.From = all.From
+	}
+	if seen.To.After(all.To) {
+		seen.To = all.To
+	}
+	return seen, err
 }
 
 // before gives the bound of ids of times before to (zero: any) and, in a list that goes down, behind the cursor.

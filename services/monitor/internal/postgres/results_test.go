@@ -222,10 +222,8 @@ func TestChecksAreListedAndShowTheirEvidence(t *testing.T) {
 			findings = append(findings, f)
 		}
 	}
-	require.NoError(t, b.background.db.As(t.Context(), postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error {
-		_, err := storeChecks(ctx, q, findings)
-		return err
-	}))
+	b.exec(`UPDATE monitors SET regions = '{eu,us}'`)
+	b.record(findings...)
 	list := func(f ledger.CheckFilter) []ledger.Check {
 		t.Helper()
 		found, err := b.store.Checks(t.Context(), b.acme, id, f)
@@ -234,6 +232,9 @@ func TestChecksAreListedAndShowTheirEvidence(t *testing.T) {
 	}
 	require.Len(t, list(ledger.CheckFilter{Limit: 100}), 20)
 	require.Len(t, list(ledger.CheckFilter{Region: "eu", Limit: 100}), 10)
+	require.Len(t, list(ledger.CheckFilter{Region: "eu", Range: ledger.Range{From: schedule.At(last - 4), To: schedule.At(last - 1)}, Limit: 100}), 3)
+	require.Empty(t, list(ledger.CheckFilter{Region: "eu", Range: ledger.Range{To: schedule.At(last).AddDate(0, 0, -3)}, Limit: 100}))
+	require.Empty(t, list(ledger.CheckFilter{Region: "sa", Limit: 100}))
 	require.Len(t, list(ledger.CheckFilter{Range: ledger.Range{From: schedule.At(last - 4), To: schedule.At(last - 1)}, Limit: 100}), 6)
 	var all []ledger.Check
 	var cursor *uuid.UUID
