@@ -21,6 +21,7 @@ const (
 	sendParallel = 8
 	settleTries  = 3
 	settlePause  = time.Second
+	settleMost   = 10 * time.Second
 )
 
 // notifier sends what alert policies decide on. Any number of replicas may run one.
@@ -60,14 +61,7 @@ func newNotifier(cfg mail.Config, store *monitorpg.Store, reg prometheus.Registe
 
 // run starts the two loops in a group.
 func (n *notifier) run(group *lifecycle.Group) {
-	group.Every(alertEvery, func(ctx context.Context) {
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			if more, err = n.store.Alert(ctx); err != nil && ctx.Err() == nil {
-				n.trouble("ask alert policies", err)
-			}
-		}
-	})
+	group.Every(alertEvery, rounds(n.trouble, "ask alert policies", roundMost, n.store.Alert))
 	if n.sender != nil { // what this process cannot send another one can
 		group.Every(sendEvery, n.send)
 	}
@@ -75,7 +69,9 @@ func (n *notifier) run(group *lifecycle.Group) {
 
 // send sends what is due. What was claimed is recorded even if the service is being stopped.
 func (n *notifier) send(ctx context.Context) {
-	out, err := n.store.Claim(ctx)
+	claiming, cancel := context.WithTimeout(ctx, roundMost)
+	out, err := n.store.Claim(claiming)
+	cancel()
 	if err != nil && ctx.Err() == nil {
 		n.trouble("claim messages", err)
 	}
@@ -99,7 +95,9 @@ func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 	}
 	status, settling := "", errors.New("not tried")
 	for try := 0; settling != nil && try < settleTries; try++ { // what is not recorded is sent again
-		if status, settling = n.store.Settle(ctx, o, problemOf(err), again); settling != nil {
+		bounded, cancel := context.WithTimeout(ctx, settleMost)
+		status, settling = n.store.Settle(bounded, o, problemOf(err), again)
+		if cancel(); settling != nil {
 			n.trouble("record messages", settling)
 			lifecycle.Wait(ctx, settlePause)
 		}

@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"context"
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
+)
+
+const (
+	lookEvery     = 500 * time.Millisecond
+	joinEvery     = 5 * time.Second
+	rollEvery     = 5 * time.Minute
+	maintainEvery = time.Hour
+
+	// A round that takes longer waits for something that will not come, such as an answer of a database that the network has cut off.
+	roundMost = 30 * time.Second
+	longMost  = 10 * time.Minute // of one that reads much
+
+	// What is rolled up again: results come late by as long as Postgres was away.
+	rolledBack = monitorpg.RolledBack
+	rolledUpTo = 48 * time.Hour
+)
+
+// rounds makes work of rounds: one after another as long as one says that there is more, each within most. An error ends them until the next time.
+func rounds(trouble func(string, error), doing string, most time.Duration, round func(context.Context) (more bool, err error)) func(context.Context) {
+	return func(ctx context.Context) {
+		for more := true; more && ctx.Err() == nil; {
+			bounded, cancel := context.WithTimeout(ctx, most)
+			var err error
+			more, err = round(bounded)
+			cancel()
+			if err != nil {
+				if ctx.Err() == nil {
+					trouble(doing, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// startBackground does what no result and no request asks for. Any number of replicas may do it.
+func (p *parts) startBackground() {
+	group := lifecycle.NewGroup(context.Background())
+	work := func(doing string, most time.Duration, round func(context.Context) (bool, error)) func(context.Context) {
+		return rounds(p.obs.Trouble, doing, most, round)
+	}
+	group.Every(lookEvery, work("look at monitors", roundMost, p.look))
+	group.Every(lookEvery, work("tell of incidents", roundMost, p.store.Tell))
+	group.Every(joinEvery, work("have policies take up incidents", roundMost, func(ctx context.Context) (bool, error) { return false, p.store.JoinAlerts(ctx) }))
+	maintain := work("maintain partitions of results", roundMost, p.maintain)
+	group.Go(maintain)
+	group.Every(maintainEvery, maintain)
+	group.Every(maintainEvery, work("delete what is old", longMost, func(ctx context.Context) (bool, error) {
+		return p.store.Purge(ctx, time.Now(), p.cfg.Monitor.NotificationRetention, p.cfg.Monitor.HistoryRetention)
+	}))
+	rollUp := func(hours, days time.Duration) func(context.Context) {
+		return work("roll results up", longMost, func(ctx context.Context) (bool, error) { return false, p.store.RollUp(ctx, time.Now(), hours, days) })
+	}
+	group.Go(rollUp(rolledUpTo, 2*rolledUpTo)) // what was left to do when nobody was there
+	group.Every(rollEvery, rollUp(rolledBack, rolledUpTo))
+	p.platform.Push("background work", 5*time.Second, group.Stop)
+}
+
+func (p *parts) maintain(ctx context.Context) (bool, error) {
+	ahead, err := p.store.Maintain(ctx, monitorpg.Retention{Checks: p.cfg.Monitor.CheckRetention, Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention})
+	if err == nil {
+		p.obs.ahead.Set(float64(ahead))
+	}
+	return false, err
+}
+
+// look has monitors looked at whose time has come.
+func (p *parts) look(ctx context.Context) (bool, error) {
+	what, more, err := p.store.Look(ctx)
+	if err != nil {
+		return false, err
+	}
+	p.obs.follow(what)
+	for _, d := range what.Confirm {
+		p.schedules.Confirm(d)
+	}
+	return more, nil
+}
