@@ -25,6 +25,7 @@ monitors:
   - {name: Mail, kind: tcp, host: mail.example.com, port: 25, starttls: smtp, interval: 5m}
   - {name: Names, kind: dns, host: example.com, record_type: MX, resolver: 192.0.2.53, transport: tcp}
   - {name: Certificate, kind: tls, host: example.com, port: 443, certificate_days: 14}
+  - {name: Game, kind: udp, host: game.example.com, port: 9987, send: PING, expect: "^PONG"}
   - {name: Gateway, kind: icmp, host: 192.0.2.1, packets: 3, max_loss: 50}
   - {name: Payments, kind: grpc, host: pay.example.com, port: 443, service: pay.v1.Payments}
   - {name: Feed, kind: websocket, url: "wss://feed.example.com/", send: ping, expect: pong}
@@ -56,15 +57,15 @@ func TestMonitorsAreKeptInFiles(t *testing.T) {
 	write(file, declared)
 
 	plan := s.cli("secret-1", "monitors", "apply", "-f", file, "--dry-run")
-	require.Contains(t, plan, "8 to create, 0 to change, 0 to delete")
+	require.Contains(t, plan, "9 to create, 0 to change, 0 to delete")
 	require.Equal(t, "0", s.query(`SELECT count(*) FROM monitors`))
 	require.Contains(t, s.cli("secret-1", "monitors", "apply", "-f", file, "--yes"), "created Nightly backup")
-	require.Equal(t, "8", s.query(`SELECT count(*) FROM monitors`))
+	require.Equal(t, "9", s.query(`SELECT count(*) FROM monitors`))
 	require.Contains(t, s.cli("secret-1", "monitors", "apply", "-f", file, "--yes"), "Nothing to do.")
 
 	write(exported, s.cli("", "monitors", "export"))
 	require.Contains(t, s.cli("", "monitors", "apply", "-f", exported, "--prune", "--yes"), "Nothing to do.")
-	require.Len(t, strings.Split(strings.TrimSpace(s.cli("", "monitors", "list")), "\n"), 9, "a heading and eight monitors")
+	require.Len(t, strings.Split(strings.TrimSpace(s.cli("", "monitors", "list")), "\n"), 10, "a heading and nine monitors")
 
 	// A secret that changed, a setting that changed, one that is new, and one that is in no file any more.
 	changed := strings.Replace(declared, "interval: 5m", "interval: 10m", 1)
@@ -75,6 +76,6 @@ func TestMonitorsAreKeptInFiles(t *testing.T) {
 	require.Contains(t, done, "interval: 5m0s -> 10m0s")
 	require.NotContains(t, done, "secret-2")
 	require.Contains(t, s.cli("secret-2", "monitors", "apply", "-f", file, "--prune", "--yes"), "Nothing to do.")
-	require.Equal(t, "Certificate Gateway Mail Names Nightly backup Payments Shop Ticker", s.query(`SELECT string_agg(name, ' ' ORDER BY name) FROM monitors WHERE deleted_at IS NULL`))
+	require.Equal(t, "Certificate Game Gateway Mail Names Nightly backup Payments Shop Ticker", s.query(`SELECT string_agg(name, ' ' ORDER BY name) FROM monitors WHERE deleted_at IS NULL`))
 	require.Equal(t, "0", s.query(`SELECT count(*) FROM monitors WHERE spec::text LIKE '%secret-%'`), "secrets are sealed")
 }

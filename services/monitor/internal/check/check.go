@@ -17,6 +17,7 @@ type Kind string
 const (
 	HTTP      Kind = "http"
 	TCP       Kind = "tcp"
+	UDP       Kind = "udp"
 	DNS       Kind = "dns"
 	TLS       Kind = "tls"
 	ICMP      Kind = "icmp"
@@ -26,7 +27,7 @@ const (
 )
 
 // Kinds lists them all.
-func Kinds() []Kind { return []Kind{HTTP, TCP, DNS, TLS, ICMP, GRPC, WebSocket, Heartbeat} }
+func Kinds() []Kind { return []Kind{HTTP, TCP, UDP, DNS, TLS, ICMP, GRPC, WebSocket, Heartbeat} }
 
 // Outcome is what a check says of its target.
 type Outcome string

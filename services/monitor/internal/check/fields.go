@@ -18,6 +18,8 @@ func fieldsOf(kind Kind) []string {
 		return []string{"url", "ip_family", "resolver", "headers", "auth", "proxy", "tls", "send", "expect", "assert", "certificate_days"}
 	case TCP:
 		return []string{"host", "port", "ip_family", "resolver", "tls", "send", "expect", "starttls", "assert", "certificate_days"}
+	case UDP:
+		return []string{"host", "port", "ip_family", "resolver", "send", "expect", "assert"}
 	case TLS:
 		return []string{"host", "port", "ip_family", "resolver", "tls", "starttls", "assert", "certificate_days"}
 	case DNS:

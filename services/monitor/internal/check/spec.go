@@ -2,12 +2,12 @@ package check
 
 // Spec says what a monitor looks at and what is expected of it. Which fields a kind takes, Check says.
 type Spec struct {
-	Kind Kind `json:"kind" enum:"http,tcp,dns,tls,icmp,grpc,websocket,heartbeat" doc:"By which protocol it looks, or heartbeat, which is called instead. It cannot be changed."`
+	Kind Kind `json:"kind" enum:"http,tcp,udp,dns,tls,icmp,grpc,websocket,heartbeat" doc:"By which protocol it looks, or heartbeat, which is called instead. It cannot be changed."`
 
 	// Where.
 	URL      string `json:"url,omitempty" doc:"http: an http or https URL. websocket: ws or wss."`                                                                                                       // http: http or https; websocket: ws or wss
-	Host     string `json:"host,omitempty" doc:"tcp, tls, icmp, grpc: a name or an address. dns: the name to ask for."`                                                                                  // tcp, tls, icmp, grpc: a name or an address; dns: the name to ask for
-	Port     int    `json:"port,omitempty" doc:"tcp, tls, grpc. dns: of the resolver, 53 (853 for tls) unless given."`                                                                                   // tcp, tls, grpc; dns: of the server, 53 or 853 unless given
+	Host     string `json:"host,omitempty" doc:"tcp, udp, tls, icmp, grpc: a name or an address. dns: the name to ask for."`                                                                             // tcp, udp, tls, icmp, grpc: a name or an address; dns: the name to ask for
+	Port     int    `json:"port,omitempty" doc:"tcp, udp, tls, grpc. dns: of the resolver, 53 (853 for tls) unless given."`                                                                              // tcp, udp, tls, grpc; dns: of the server, 53 or 853 unless given
 	Resolver string `json:"resolver,omitempty" doc:"Who is asked for names: an address, with a port unless that is 53. dns: who is asked, a name or an address without port. Absent: the prober's own."` // dns: a name or an address without port; else an address, port 53 unless given
 	IPFamily string `json:"ip_family,omitempty" enum:"4,6" doc:"Absent: whichever answers."`                                                                                                             // "4" or "6"; "": whichever answers
 
@@ -25,9 +25,9 @@ type Spec struct {
 	// TLS, for every kind that has it. For tcp, its presence means TLS from the start.
 	TLS *TLSOptions `json:"tls,omitempty" doc:"For every kind that speaks TLS."`
 
-	// TCP and WebSocket: what is said. Expect is a regular expression (RE2) that what comes has to match.
-	Send     string `json:"send,omitempty" doc:"tcp, websocket: what is said."`
-	Expect   string `json:"expect,omitempty" doc:"tcp, websocket: a regular expression (RE2) that what comes has to match."`
+	// TCP, UDP and WebSocket: what is said. Expect is a regular expression (RE2) that what comes has to match.
+	Send     string `json:"send,omitempty" doc:"tcp, websocket: what is said. udp: the datagram, at most 1,200 bytes."`
+	Expect   string `json:"expect,omitempty" doc:"tcp, udp, websocket: a regular expression (RE2) that what comes has to match."`
 	StartTLS string `json:"starttls,omitempty" enum:"smtp,imap,pop3,ftp" doc:"tcp, tls: the protocol in which TLS is asked for."` // tcp and tls: smtp, imap, pop3 or ftp
 
 	// DNS.

@@ -21,6 +21,7 @@ const (
 	maxHeaders    = 50
 	maxHeader     = 4 << 10 // bytes of a value
 	maxText       = 64 << 10
+	maxDatagram   = 1200    // is not cut into pieces on any usual path
 	maxShort      = 4 << 10 // bytes of what is compared
 	maxConditions = 20
 	maxAssert     = 4 << 10
@@ -97,6 +98,10 @@ func (s *Spec) checkTarget(p *problems) {
 	case TCP, TLS, GRPC:
 		s.checkHost(p)
 		p.require(s.Port >= 1 && s.Port <= 65535, "port", "must be between 1 and 65535")
+	case UDP:
+		s.checkHost(p)
+		p.require(s.Port >= 1 && s.Port <= 65535, "port", "must be between 1 and 65535")
+		p.require(s.Send != "" && len(s.Send) <= maxDatagram, "send", "must be set: a datagram of at most %d bytes, which the target answers", maxDatagram)
 	case ICMP:
 		s.checkHost(p)
 		p.require(s.Packets >= 0 && s.Packets <= maxPackets, "packets", "must be at most %d", maxPackets)

@@ -62,7 +62,7 @@ type (
 	listMonitorsInput struct {
 		httpapi.Page
 		Name      string `query:"name" doc:"Exactly this one."`
-		Kind      string `query:"kind" enum:"http,tcp,dns,tls,icmp,grpc,websocket,heartbeat"`
+		Kind      string `query:"kind" enum:"http,tcp,udp,dns,tls,icmp,grpc,websocket,heartbeat"`
 		Status    string `query:"status" enum:"up,degraded,down,maintenance,paused,unknown"`
 		Tag       string `query:"tag"`
 		ProjectID string `query:"project_id" format:"uuid"`

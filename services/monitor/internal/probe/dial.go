@@ -38,7 +38,7 @@ func newResolver(nameserver string, control func(network, address string, c sysc
 
 // resolver gives the spec's, judged like any target, or ours, which is nobody else's choice. A name at the spec's is whole: what this machine would put
 // behind it says nothing there.
-func (l *look) resolver(host string) (*net.Resolver, string, error) {
+func (l *look) resolver(ctx context.Context, host string) (*net.Resolver, string, error) {
 	given := l.job.Spec.Resolver
 	if given == "" || l.job.Spec.Kind == check.DNS {
 		return l.p.resolver, host, nil
@@ -50,7 +50,16 @@ func (l *look) resolver(host string) (*net.Resolver, string, error) {
 	if err := l.p.cfg.Network.CheckAddr(server); err != nil {
 		return nil, "", err
 	}
-	return newResolver(server.String(), l.p.cfg.Network.Control), strings.TrimSuffix(host, ".") + ".", nil
+	resolver := newResolver(server.String(), l.p.cfg.Network.Control)
+	dial := resolver.Dial
+	resolver.Dial = func(asking context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(asking, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // a lookup that is not waited for any more reads on, for seconds
+		}
+		return conn, err
+	}
+	return resolver, strings.TrimSuffix(host, ".") + ".", nil
 }
 
 // socket is a connection of a check. It is closed when the check's context ends, which ends whatever waits on it, and is closed
@@ -152,7 +161,7 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		l.saw.ips = []netip.Addr{addr}
 		return l.saw.ips, nil
 	}
-	resolver, name, err := l.resolver(asciiName(host))
+	resolver, name, err := l.resolver(ctx, asciiName(host))
 	if err != nil {
 		return nil, err
 	}

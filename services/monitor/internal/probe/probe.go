@@ -122,6 +122,8 @@ func (l *look) make(ctx context.Context) error {
 		return l.http(ctx)
 	case check.TCP:
 		return l.tcp(ctx)
+	case check.UDP:
+		return l.udp(ctx)
 	case check.TLS:
 		return l.tls(ctx)
 	case check.DNS:
