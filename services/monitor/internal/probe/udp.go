@@ -25,7 +25,7 @@ func (l *look) udp(ctx context.Context) error {
 		if _, err = io.WriteString(socket, spec.Send); err != nil {
 			return err
 		}
-		if err = socket.SetReadDeadline(time.Now().Add(l.job.Timeout / udpTries)); err != nil {
+		if err := socket.SetReadDeadline(time.Now().Add(l.job.Timeout / udpTries)); err != nil {
 			return err
 		}
 		var n int
