@@ -126,12 +126,13 @@ CREATE TABLE alert_policies (
     name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
     spec       jsonb NOT NULL, -- alert.Policy
     created_at timestamptz NOT NULL DEFAULT now(),
+    joined_at  timestamptz, -- when it had taken up the incidents that were open when it was made
     deleted_at timestamptz,
     PRIMARY KEY (tenant_id, id)
 );
 
 -- Those that are new take up incidents that are open.
-CREATE INDEX alert_policies_new ON alert_policies (created_at) WHERE deleted_at IS NULL;
+CREATE INDEX alert_policies_new ON alert_policies (created_at) WHERE joined_at IS NULL AND deleted_at IS NULL;
 
 -- How far a policy is with an incident: a row for both from the first moment on in which there are both, so that nothing has to be remembered elsewhere.
 CREATE TABLE alert_progress (
@@ -164,6 +165,7 @@ CREATE TABLE notifications (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX notifications_pending ON notifications (next_at) WHERE status = 'pending';
+CREATE INDEX notifications_waiting ON notifications (tenant_id, channel_id, due_at, id) WHERE status = 'pending';
 CREATE INDEX notifications_by_incident ON notifications (tenant_id, incident_id, id);
 
 -- A check's id says monitor, region and slot (package calendar), so that a slot's result is stored once whoever made it and however often.
@@ -243,6 +245,7 @@ GRANT UPDATE (sealed_key_id, sealed) ON monitors TO beaconpost_monitor; -- after
 GRANT SELECT ON monitors, maintenance_windows, alert_channels, alert_policies TO beaconpost_monitor;
 GRANT SELECT, INSERT, UPDATE ON monitor_states, monitor_intervals, incidents, alert_progress, notifications, monitor_rollups TO beaconpost_monitor;
 GRANT SELECT, INSERT ON monitor_checks, incident_notes TO beaconpost_monitor;
+GRANT UPDATE (joined_at) ON alert_policies TO beaconpost_monitor;
 GRANT DELETE ON monitor_intervals, incidents, incident_notes, alert_progress, notifications TO beaconpost_monitor; -- when they are old
 CREATE POLICY monitor_read ON tenants FOR SELECT TO beaconpost_monitor USING (true);
 GRANT SELECT (id) ON tenants TO beaconpost_monitor;

@@ -66,7 +66,7 @@ func (p *parts) startBackground() {
 
 func (p *parts) maintain(ctx context.Context) (bool, error) {
 	ahead, err := p.store.Maintain(ctx, monitorpg.Retention{Checks: p.cfg.Monitor.CheckRetention, Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention})
-	if err == nil {
+	if err == nil || ahead > 0 { // what is old may not have been dropped, that is another matter
 		p.obs.ahead.Set(float64(ahead))
 	}
 	return false, err

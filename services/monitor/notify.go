@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	alertEvery   = 500 * time.Millisecond
-	sendEvery    = time.Second
-	sendParallel = 8
-	settleTries  = 3
-	settlePause  = time.Second
-	settleMost   = 10 * time.Second
+	alertEvery  = 500 * time.Millisecond
+	sendEvery   = time.Second
+	giveUpEvery = time.Minute
+	settleTries = 3
+	settlePause = time.Second
+	settleMost  = 10 * time.Second
 )
 
 // notifier sends what alert policies decide on. Any number of replicas may run one.
@@ -62,6 +62,7 @@ func newNotifier(cfg mail.Config, store *monitorpg.Store, reg prometheus.Registe
 // run starts the two loops in a group.
 func (n *notifier) run(group *lifecycle.Group) {
 	group.Every(alertEvery, rounds(n.trouble, "ask alert policies", roundMost, n.store.Alert))
+	group.Every(giveUpEvery, rounds(n.trouble, "give messages up", roundMost, func(ctx context.Context) (bool, error) { return false, n.store.GiveUp(ctx) }))
 	if n.sender != nil { // what this process cannot send another one can
 		group.Every(sendEvery, n.send)
 	}
@@ -76,27 +77,25 @@ func (n *notifier) send(ctx context.Context) {
 		n.trouble("claim messages", err)
 	}
 	var wg sync.WaitGroup
-	room := make(chan struct{}, sendParallel)
-	for _, o := range out {
-		room <- struct{}{}
-		wg.Go(func() {
-			n.sendOne(context.WithoutCancel(ctx), o)
-			<-room
-		})
+	for _, o := range out { // few
+		wg.Go(func() { n.sendOne(context.WithoutCancel(ctx), o) })
 	}
 	wg.Wait()
 }
 
 func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 	err := n.deliver(ctx, o)
-	var again []string
-	if err != nil && !o.Gone && mail.Temporary(err) {
-		again = mail.Remaining(o.Channel.Email.To, err)
+	again, remaining := false, []string(nil)
+	if _, gone := errors.AsType[goneError](err); err != nil && !gone && mail.Temporary(err) {
+		remaining = mail.Remaining(o.Channel.Email.To, err)
+		if again = len(remaining) > 0; len(remaining) == len(o.Channel.Email.To) && !o.Partly {
+			remaining = nil // nobody has got it
+		}
 	}
 	status, settling := "", errors.New("not tried")
 	for try := 0; settling != nil && try < settleTries; try++ { // what is not recorded is sent again
 		bounded, cancel := context.WithTimeout(ctx, settleMost)
-		status, settling = n.store.Settle(bounded, o, problemOf(err), again)
+		status, settling = n.store.Settle(bounded, o, problemOf(err), again, remaining)
 		if cancel(); settling != nil {
 			n.trouble("record messages", settling)
 			lifecycle.Wait(ctx, settlePause)
@@ -118,15 +117,26 @@ func problemOf(err error) string {
 	if err == nil {
 		return ""
 	}
+	if gone, ok := errors.AsType[goneError](err); ok {
+		return gone.Error()
+	}
 	if refused, ok := errors.AsType[*mail.Undelivered](err); ok {
 		return refused.Error()
 	}
 	return "The mail relay could not be used."
 }
 
+// goneError says, to the tenant, that there is nobody to be told.
+type goneError string
+
+func (e goneError) Error() string { return string(e) }
+
 func (n *notifier) deliver(ctx context.Context, o monitorpg.Outgoing) error {
-	if o.Gone {
-		return errors.New("the channel was deleted")
+	switch {
+	case o.Gone:
+		return goneError("The channel was deleted.")
+	case len(o.Channel.Email.To) == 0:
+		return goneError("Those who had not got it are not in the channel any more.")
 	}
 	return n.sender.Send(ctx, o.Channel.Email.To, alert.Compose(o.Batch[0].Kind, o.Reports, time.Now()), o.ID.String())
 }

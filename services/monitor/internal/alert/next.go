@@ -17,6 +17,8 @@ type Incident struct {
 	Failures       int // consecutive ones until now, beyond those that opened it
 	// Flapping: the monitor goes up and down. It will not fail often enough in a row, so that this counts as often enough.
 	Flapping bool
+	// Uncounted: its failures cannot be counted, as of heartbeats and of incidents by hand, so that any number is reached.
+	Uncounted bool
 }
 
 // Kind says why a channel is told.
@@ -115,7 +117,7 @@ func (n *step) triggered() bool {
 	switch {
 	case timed && !n.now.Before(open):
 		n.TriggeredAt = open
-	case trigger.Failures > 0 && (n.incident.Failures >= trigger.Failures || n.incident.Flapping):
+	case trigger.Failures > 0 && (n.incident.Failures >= trigger.Failures || n.incident.Flapping || n.incident.Uncounted):
 		n.TriggeredAt = n.now
 	case timed:
 		n.ask(open)

@@ -1,6 +1,7 @@
 package calendar
 
 import (
+	"iter"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -40,16 +41,28 @@ func (w Window) Validate() error {
 	return err
 }
 
-// Occurrences lists those that have a part in [from, to), earliest first, at most MaxOccurrences. They may overlap. A window that is not valid has none.
-func (w Window) Occurrences(from, to time.Time) []Interval {
-	p, err := w.plan()
-	if err != nil {
-		return nil
+// All goes through the occurrences that have a part in [from, to), earliest first. They may overlap. A window that is not valid has none.
+func (w Window) All(from, to time.Time) iter.Seq[Interval] {
+	return func(yield func(Interval) bool) {
+		p, err := w.plan()
+		if err != nil {
+			return
+		}
+		next := p.starts(from.Add(-p.length))
+		for at := next(); !at.IsZero() && at.Before(to); at = next() {
+			if !yield(Interval{From: at, To: at.Add(p.length)}) {
+				return
+			}
+		}
 	}
-	var list []Interval
-	next := p.starts(from.Add(-p.length))
-	for at := next(); !at.IsZero() && at.Before(to) && len(list) < MaxOccurrences; at = next() {
-		list = append(list, Interval{From: at, To: at.Add(p.length)})
+}
+
+// Occurrences lists the first MaxOccurrences of All.
+func (w Window) Occurrences(from, to time.Time) (list []Interval) {
+	for i := range w.All(from, to) {
+		if list = append(list, i); len(list) == MaxOccurrences {
+			break
+		}
 	}
 	return list
 }

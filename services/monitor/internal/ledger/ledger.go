@@ -82,4 +82,6 @@ type IntervalFilter struct {
 const (
 	WindowsMost  = 100
 	PoliciesMost = 100
+	ChannelsMost = 200
+	ByHandMost   = 1000 // incidents that are open
 )

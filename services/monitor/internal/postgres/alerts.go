@@ -106,6 +106,7 @@ func scanChannel(row pgx.CollectableRow) (c alert.Channel, err error) {
 
 const (
 	insertChannel = `INSERT INTO alert_channels (tenant_id, id, name, kind, spec) VALUES ($1, $2, $3, $4, $5)`
+	countChannels = `SELECT count(*) FROM alert_channels WHERE tenant_id = $1 AND deleted_at IS NULL`
 	updateChannel = `UPDATE alert_channels SET name = $3, kind = $4, spec = $5 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 )
 
@@ -125,6 +126,11 @@ func (s *Tenancy) putChannel(ctx context.Context, t tenant.ID, c alert.Channel, 
 		return err
 	}
 	return s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		if query == insertChannel {
+			if err := checkRoom(ctx, q, countChannels, t, ledger.ChannelsMost, "too_many_alert_channels"); err != nil {
+				return err
+			}
+		}
 		tag, err := q.Exec(ctx, query, t.UUID(), c.ID, c.Name, c.Kind, string(spec))
 		return orMissing(tag.RowsAffected(), unknownTenant(err), channelNotFound())
 	})

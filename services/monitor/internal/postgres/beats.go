@@ -41,7 +41,7 @@ func (s *Store) Beat(ctx context.Context, token string, b verdict.Beat, note str
 			return fmt.Errorf("lock state: %w", err)
 		}
 		j, now := found[key], time.Now()
-		if j == nil {
+		if j == nil || j.deleted { // while we waited for its state
 			return heartbeatNotFound()
 		}
 		j.learn(now)

@@ -90,6 +90,7 @@ func scanNotification(row pgx.CollectableRow) (n ledger.Notification, err error)
 
 const (
 	selectProjectOf = `SELECT project_id FROM monitors WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
+	countByHand     = `SELECT count(*) FROM incidents WHERE tenant_id = $1 AND resolved_at IS NULL AND manual`
 	insertIncident  = `
 INSERT INTO incidents (tenant_id, id, monitor_id, project_id, manual, title, severity, detail, opened_at, untold)
 VALUES ($1, $2, $3, $4, true, $5, $6, nullif($7, ''), now(), '{incident.opened}') RETURNING opened_at`
@@ -108,6 +109,9 @@ func (s *Tenancy) Open(ctx context.Context, t tenant.ID, i *ledger.Incident) err
 			}
 		}
 		i.Manual = true
+		if err := checkRoom(ctx, q, countByHand, t, ledger.ByHandMost, "too_many_incidents"); err != nil {
+			return err
+		}
 		err := q.QueryRow(ctx, insertIncident, t.UUID(), i.ID, i.Monitor, i.Project, i.Title, i.Severity, i.Detail).Scan(postgres.Instant{Time: &i.OpenedAt})
 		if err != nil {
 			return err

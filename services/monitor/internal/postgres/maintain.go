@@ -59,10 +59,13 @@ func (s *Store) Maintain(ctx context.Context, keep Retention) (ahead int, err er
 		if _, err := q.Exec(ctx, ensurePartitions); err != nil {
 			return err
 		}
-		if _, err := q.Exec(ctx, dropPartitions, keep.Checks, keep.Fives, keep.Hours); err != nil {
-			return err
-		}
 		return q.QueryRow(ctx, partitionsAhead).Scan(&ahead)
 	})
-	return ahead, err
+	if err != nil {
+		return 0, err
+	}
+	return ahead, s.db.As(ctx, postgres.RoleMonitor, func(ctx context.Context, q postgres.Querier) error { // on its own: it may not get its locks
+		_, err := q.Exec(ctx, dropPartitions, keep.Checks, keep.Fives, keep.Hours)
+		return err
+	})
 }

@@ -218,6 +218,13 @@ UPDATE monitors SET project_id = @project, name = @name, spec = @spec, interval_
     sealed_key_id = CASE WHEN @keep_sealed THEN sealed_key_id ELSE @key_id END, sealed = CASE WHEN @keep_sealed THEN sealed ELSE @sealed END
 WHERE tenant_id = @tenant AND id = @id`
 	// Whoever works on the state sees the new rules at its next look, which is now.
+	// In the order of wakePolicy.
+	wakeAlertsOf = `
+WITH open AS (
+    SELECT p.incident_id, p.policy_id FROM alert_progress p JOIN incidents i ON i.tenant_id = p.tenant_id AND i.id = p.incident_id
+    WHERE p.tenant_id = $1 AND i.monitor_id = $2 AND i.resolved_at IS NULL ORDER BY p.incident_id, p.policy_id FOR UPDATE OF p
+)
+UPDATE alert_progress p SET look_at = now() FROM open o WHERE p.tenant_id = $1 AND p.incident_id = o.incident_id AND p.policy_id = o.policy_id`
 	lookNow = `UPDATE monitor_states SET look_at = now() WHERE tenant_id = $1 AND monitor_id = $2`
 )
 
@@ -241,8 +248,10 @@ func (s *Tenancy) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change 
 		if _, err := q.Exec(ctx, updateMonitor, args); err != nil {
 			return err
 		}
-		if _, err := q.Exec(ctx, lookNow, t.UUID(), id); err != nil {
-			return err
+		for _, wake := range []string{lookNow, wakeAlertsOf} { // tags, which policies go by, may have changed
+			if _, err := q.Exec(ctx, wake, t.UUID(), id); err != nil {
+				return err
+			}
 		}
 		w, err = s.get(ctx, q, selectMonitor, t, id)
 		return err

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/base64"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/ledger"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
+	"github.com/beaconpost/beaconpost/services/monitor/internal/verdict"
 )
 
 // finding is one of a monitor as it is stored.
@@ -179,4 +181,63 @@ func TestSecretsThatCannotBeOpenedAreNobodyElsesTrouble(t *testing.T) {
 	require.Equal(t, "new", w.Spec.Auth.Bearer)
 	w = change(func(m *monitor.Monitor) { m.Spec.Auth = nil })
 	require.Nil(t, w.Spec.Auth)
+}
+
+// A call that came while its monitor was being deleted kept the incident open for ever.
+func TestACallDoesNotOutliveItsMonitor(t *testing.T) {
+	t.Parallel()
+	b := openTenancy(t)
+	id := b.monitor("backup")
+	b.exec(`UPDATE monitors SET kind = 'heartbeat', token = repeat('x', 32), spec = '{"kind": "heartbeat", "expected": {"every": "24h"}}'`)
+	call := func() error {
+		return b.background.Beat(t.Context(), strings.Repeat("x", 32), verdict.Beat{Kind: verdict.BeatFail}, "")
+	}
+	require.NoError(t, call())
+	held, hold, done := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	go func() {
+		done <- b.store.db.InTenant(t.Context(), b.acme, func(ctx context.Context, q postgres.Querier) error {
+			if _, err := q.Exec(ctx, deleteMonitor, b.acme.UUID(), id); err != nil {
+				return err
+			}
+			_, err := q.Exec(ctx, lookNow, b.acme.UUID(), id)
+			close(held)
+			<-hold
+			return err
+		})
+	}()
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	<-held
+	called := make(chan error, 1)
+	go func() { called <- call() }()
+	require.Eventually(t, func() bool {
+		return b.text(`SELECT count(*)::text FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND NOT l.granted`) != "0"
+	}, 10*time.Second, 10*time.Millisecond)
+	release()
+	require.NoError(t, <-done)
+	require.Error(t, <-called)
+	_, _, err := b.background.Look(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "0", b.text(`SELECT count(*)::text FROM incidents WHERE resolved_at IS NULL`))
+}
+
+// Windows of every minute, or of every other, cover what they say, hours ahead too.
+func TestWindowsOfEveryMinuteAreKnown(t *testing.T) {
+	t.Parallel()
+	b := openTenancy(t)
+	now := time.Date(2026, 11, 24, 12, 30, 0, 0, time.UTC)
+	open := func(w calendar.Window) (minutes int) {
+		for at := now; at.Before(now.Add(time.Hour)); at = at.Add(time.Minute) {
+			for _, i := range b.background.spans(w, w.Cron+w.Duration, now) {
+				if !at.Before(i.From) && at.Before(i.To) {
+					minutes++
+				}
+			}
+		}
+		return minutes
+	}
+	require.Equal(t, 60, open(calendar.Window{Cron: "*/2 * * * *", Duration: "2m"}))
+	require.Equal(t, 60, open(calendar.Window{Cron: "* 8-17 * * *", Duration: "1m"}))
+	require.Equal(t, 30, open(calendar.Window{Cron: "*/2 * * * *", Duration: "1m"}))
+	require.Equal(t, 60, open(calendar.Window{Cron: "* * * * *", Duration: "168h"}))
 }

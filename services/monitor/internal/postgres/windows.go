@@ -21,7 +21,8 @@ const selectWindows = `SELECT tenant_id, monitors, tags, spec FROM maintenance_w
 const (
 	windowsBack  = 36 * time.Hour      // what began since a monitor was looked at last
 	windowsAhead = 45 * 24 * time.Hour // the next one of most rules; what begins later is seen when it comes nearer
-	windowsNext  = 50                  // spans ahead of each window that are known: when they are over, others are
+	windowsNext  = 50                  // spans ahead of each window that are known: more than are over when others are
+	windowsSteps = 3600                // occurrences that are gone through: of every minute, those back and a day ahead
 	windowsKept  = 10000               // windows whose spans are remembered
 	windowsEvery = time.Hour           // for so long: going through a rule takes up to milliseconds
 )
@@ -91,15 +92,18 @@ type spanKey struct {
 	hour int64
 }
 
-// spans gives the times of a window from a while ago on, those that overlap joined.
+// spans gives the times of a window from a while ago on, those that overlap or follow at once joined.
 func (s *Store) spans(w calendar.Window, spec string, now time.Time) []calendar.Interval {
 	key := spanKey{spec, now.Unix() / int64(windowsEvery.Seconds())}
 	if known, ok := s.windows.Get(key); ok {
 		return known
 	}
-	from, ahead := now.Truncate(windowsEvery).Add(-windowsBack), 0
+	from, ahead, steps := now.Truncate(windowsEvery).Add(-windowsBack), 0, 0
 	var joined []calendar.Interval
-	for _, i := range w.Occurrences(from, now.Add(windowsAhead)) {
+	for i := range w.All(from, now.Add(windowsAhead)) {
+		if steps++; steps > windowsSteps {
+			break
+		}
 		if n := len(joined); n > 0 && !i.From.After(joined[n-1].To) {
 			if i.To.After(joined[n-1].To) {
 				joined[n-1].To = i.To
