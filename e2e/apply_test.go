@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -55,6 +59,10 @@ func TestMonitorsAreKeptInFiles(t *testing.T) {
 	file, exported := filepath.Join(dir, "monitors.yaml"), filepath.Join(dir, "exported.yaml")
 	write := func(name, text string) { require.NoError(t, os.WriteFile(name, []byte(text), 0o600)) }
 	write(file, declared)
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	watched := fmt.Sprintf("{name: Watched, kind: http, url: %q, interval: 10s, timeout: 5s, status_codes: [\"404\"], tls: {insecure_skip_verify: true}}", secure.URL)
+	write(filepath.Join(dir, "watched.yaml"), watched)
 
 	plan := s.cli("secret-1", "monitors", "apply", "-f", file, "--dry-run")
 	require.Contains(t, plan, "9 to create, 0 to change, 0 to delete")
@@ -63,16 +71,21 @@ func TestMonitorsAreKeptInFiles(t *testing.T) {
 	require.Equal(t, "9", s.query(`SELECT count(*) FROM monitors`))
 	require.Contains(t, s.cli("secret-1", "monitors", "apply", "-f", file, "--yes"), "Nothing to do.")
 
+	// What checks found of a monitor is no setting of it.
+	s.cli("", "monitors", "apply", "-f", filepath.Join(dir, "watched.yaml"), "--yes")
+	require.Eventually(t, func() bool { return strings.Contains(s.cli("", "monitors", "list", "--json"), "certificate_ends_at") }, 30*time.Second, 200*time.Millisecond)
+	require.Contains(t, s.cli("", "monitors", "apply", "-f", filepath.Join(dir, "watched.yaml"), "--yes"), "Nothing to do.")
+
 	write(exported, s.cli("", "monitors", "export"))
 	require.Contains(t, s.cli("", "monitors", "apply", "-f", exported, "--prune", "--yes"), "Nothing to do.")
-	require.Len(t, strings.Split(strings.TrimSpace(s.cli("", "monitors", "list")), "\n"), 10, "a heading and nine monitors")
+	require.Len(t, strings.Split(strings.TrimSpace(s.cli("", "monitors", "list")), "\n"), 11, "a heading and ten monitors")
 
 	// A secret that changed, a setting that changed, one that is new, and one that is in no file any more.
 	changed := strings.Replace(declared, "interval: 5m", "interval: 10m", 1)
 	changed = strings.Replace(changed, "name: Feed,", "name: Ticker,", 1)
 	write(file, changed)
 	done := s.cli("secret-2", "monitors", "apply", "-f", file, "--prune", "--yes")
-	require.Contains(t, done, "1 to create, 2 to change, 1 to delete")
+	require.Contains(t, done, "1 to create, 2 to change, 2 to delete")
 	require.Contains(t, done, "interval: 5m0s -> 10m0s")
 	require.NotContains(t, done, "secret-2")
 	require.Contains(t, s.cli("secret-2", "monitors", "apply", "-f", file, "--prune", "--yes"), "Nothing to do.")

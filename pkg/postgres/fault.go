@@ -14,8 +14,11 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/fault"
 )
 
-// characterNotInRepertoire is the SQLSTATE for text with a NUL.
-const characterNotInRepertoire = "22021"
+// SQLSTATEs for text, and for JSON, with a NUL.
+const (
+	characterNotInRepertoire = "22021"
+	untranslatableCharacter  = "22P05"
+)
 
 // retryAfter is what a caller is told when the database is away: restarts take seconds.
 const retryAfter = 2 * time.Second
@@ -32,7 +35,7 @@ func Fault(err error) error {
 	if IsUnavailable(err) {
 		return fault.Unavailable(err, retryAfter, "The database is not reachable at the moment. Repeat the request, with the same Idempotency-Key if it has one.")
 	}
-	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == characterNotInRepertoire {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && (pe.Code == characterNotInRepertoire || pe.Code == untranslatableCharacter) {
 		f := fault.Invalid("invalid_text", "", "Text must not contain the character U+0000, which the database cannot store.")
 		f.Err = err
 		return f

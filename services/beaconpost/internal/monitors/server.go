@@ -36,7 +36,7 @@ func (d document) text(key string) string {
 func (d document) settings() document {
 	settings := d.trimmed()
 	for _, key := range []string{
-		"id", "status", "since", "incident_id", "last_reported_at", "heartbeat_url_path", "version", "created_at", "updated_at",
+		"id", "status", "since", "incident_id", "last_reported_at", "certificate_ends_at", "secrets_locked", "heartbeat_url_path", "version", "created_at", "updated_at",
 	} {
 		delete(settings, key)
 	}

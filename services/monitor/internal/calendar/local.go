@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	_ "time/tzdata" // time zones are what this package is about: an image may have none
 
 	"github.com/robfig/cron/v3"
 )
@@ -38,7 +39,7 @@ func offsetAt(t time.Time, loc *time.Location) time.Duration {
 }
 
 func location(name string) (*time.Location, error) {
-	if name == "" {
+	if name == "" || strings.EqualFold(name, "UTC") {
 		return time.UTC, nil
 	}
 	if name == "Local" { // the server's: not what anybody means
@@ -71,8 +72,8 @@ func parseEventPattern(text, given string) (p pattern, message string) {
 	if err != nil {
 		return pattern{}, expectedEvent + " Its time zone, if it has one, is an IANA name."
 	}
-	if e.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return pattern{}, "Expected a calendar event that matches some day to come; this one never does."
+	if e.Next(time.Date(firstYear, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return pattern{}, "Expected a calendar event that matches some day; this one never does."
 	}
 	return pattern{schedule: e, loc: loc, exact: true}, ""
 }

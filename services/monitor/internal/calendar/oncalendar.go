@@ -91,8 +91,12 @@ func (e *event) matchesDay(t time.Time) bool {
 		return true
 	}
 	left := last - t.Day() + 1
-	return slices.ContainsFunc(e.day.spans, func(s span) bool { // counted down: ~07/2 is the seventh last day, the fifth, …
-		return left <= s.to && left >= s.from && (s.to-left)%s.step == 0
+	return slices.ContainsFunc(e.day.spans, func(s span) bool {
+		steps := left - s.from
+		if s.open { // counted down: ~07/2 is the seventh last day, the fifth, …
+			steps = s.to - left
+		}
+		return left <= s.to && left >= s.from && steps%s.step == 0
 	})
 }
 
@@ -163,6 +167,9 @@ func isZone(word string) bool {
 	if _, ok := parseWeekdays(word); ok {
 		return false
 	}
+	if strings.EqualFold(word, "UTC") {
+		return true
+	}
 	_, named := events[strings.ToLower(word)]
 	first := word[0] | 0x20
 	return !named && first >= 'a' && first <= 'z'
@@ -218,7 +225,7 @@ func (e *event) parseDate(text string) bool {
 	}
 	for i, s := range e.day.spans {
 		if e.fromEnd && s.open { // it goes on to the end of the month, which is 1
-			e.day.spans[i] = span{from: 1, to: s.from, step: s.step}
+			e.day.spans[i] = span{from: 1, to: s.from, step: s.step, open: true}
 		}
 	}
 	return true

@@ -85,7 +85,7 @@ func (s *Spec) Masked() Spec {
 
 // Unmask replaces what is hidden by what is stored, unless the target is another one: a secret must not be sent where its owner never said.
 func (s *Spec) Unmask(stored *Spec) {
-	if origin(s) != origin(stored) {
+	if !s.SameTarget(stored) {
 		return
 	}
 	if s.Auth != nil && stored.Auth != nil {
@@ -129,9 +129,21 @@ func (a *Auth) unmasked(stored *Auth) *Auth {
 	return &auth
 }
 
-// origin is to whom a spec's secrets are shown: its target, and the proxy on the way there.
+// SameTarget says whether a spec leads to where another does, so that the secrets of the one may be shown by the other.
+func (s *Spec) SameTarget(other *Spec) bool { return origin(s) == origin(other) }
+
+// origin is to whom a spec's secrets are shown: its target, who says where that is, which of several it is at an address, and the proxy on the way there.
 func origin(s *Spec) string {
-	return s.Host + ":" + strconv.Itoa(s.Port) + " " + originOf(s.URL) + " " + originOf(s.Proxy)
+	parts := []string{s.Host, strconv.Itoa(s.Port), originOf(s.URL), originOf(s.Proxy), s.Resolver}
+	for name, value := range s.Headers {
+		if strings.EqualFold(name, "Host") {
+			parts = append(parts, strings.ToLower(value))
+		}
+	}
+	if s.TLS != nil {
+		parts = append(parts, s.TLS.ServerName)
+	}
+	return strings.Join(parts, " ")
 }
 
 func originOf(text string) string {

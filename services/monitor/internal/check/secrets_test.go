@@ -140,3 +140,27 @@ func TestSecretsAreNotSentByAnotherWay(t *testing.T) {
 	sent.Unmask(&stored)
 	require.Equal(t, "auth.oauth2.client_secret", sent.StillHidden(), "a proxy where there was none")
 }
+
+// A secret is for its target. Another resolver makes the same name lead elsewhere, another Host or server name to another's site at the same address.
+func TestWhoSaysWhereATargetIsIsPartOfIt(t *testing.T) {
+	t.Parallel()
+	stored := func() *check.Spec {
+		return &check.Spec{Kind: check.HTTP, URL: "https://a.test/", Auth: &check.Auth{Bearer: "canary"}, Headers: map[string]string{"Host": "a.test"}, TLS: &check.TLSOptions{ServerName: "a.test"}, Resolver: "192.0.2.53"}
+	}
+	for name, change := range map[string]func(s *check.Spec){
+		"url": func(s *check.Spec) { s.URL = "https://b.test/" }, "port": func(s *check.Spec) { s.URL = "https://a.test:8443/" }, "proxy": func(s *check.Spec) { s.Proxy = "http://proxy.test:3128" },
+		"resolver": func(s *check.Spec) { s.Resolver = "198.51.100.53" }, "host": func(s *check.Spec) { s.Headers = map[string]string{"host": "b.test"} },
+		"server name": func(s *check.Spec) { s.TLS = &check.TLSOptions{ServerName: "b.test"} },
+	} {
+		sent := stored()
+		sent.Auth = &check.Auth{Bearer: check.Hidden}
+		change(sent)
+		sent.Unmask(stored())
+		require.Equal(t, check.Hidden, sent.Auth.Bearer, name)
+		require.Equal(t, "auth.bearer", sent.StillHidden(), name)
+	}
+	sent := stored()
+	sent.Auth, sent.URL, sent.Headers = &check.Auth{Bearer: check.Hidden}, "https://a.test/other", map[string]string{"HOST": "A.test"}
+	sent.Unmask(stored())
+	require.Equal(t, "canary", sent.Auth.Bearer)
+}

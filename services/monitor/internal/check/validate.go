@@ -2,11 +2,14 @@ package check
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -63,6 +66,9 @@ func (s *Spec) Check() error {
 	for _, field := range s.strangers() {
 		p.add(field, "is not a field of a monitor of kind %s", s.Kind)
 	}
+	if field := nulIn(reflect.ValueOf(*s), ""); field != "" {
+		p.add(field, "must not contain the character U+0000, which cannot be stored")
+	}
 	s.checkTarget(&p)
 	s.checkRequest(&p)
 	s.checkTLS(&p)
@@ -71,6 +77,47 @@ func (s *Spec) Check() error {
 	s.checkExpected(&p)
 	return p.fault()
 }
+
+// nulIn names the first field of a value whose text has a NUL; "": there is none.
+func nulIn(v reflect.Value, path string) string {
+	switch v.Kind() {
+	case reflect.String:
+		if strings.ContainsRune(v.String(), 0) {
+			return path
+		}
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return nulIn(v.Elem(), path)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if found := nulIn(v.Index(i), below(path, strconv.Itoa(i))); found != "" {
+				return found
+			}
+		}
+	case reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			key := entries.Key().String()
+			if strings.ContainsRune(key, 0) {
+				return path
+			}
+			if found := nulIn(entries.Value(), below(path, key)); found != "" {
+				return found
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if found := nulIn(v.Field(i), below(path, name)); found != "" {
+				return found
+			}
+		}
+	default:
+	}
+	return ""
+}
+
+func below(path, name string) string { return strings.TrimPrefix(path+"."+name, ".") }
 
 func (p problems) fault() error {
 	if len(p) == 0 {
@@ -153,7 +200,11 @@ func (s *Spec) checkRequest(p *problems) {
 	p.require(s.Method == "" || isToken(s.Method) && len(s.Method) <= 20 && s.Method == strings.ToUpper(s.Method) && s.Method != http.MethodConnect,
 		"method", "must be a method such as GET, in capitals, and not CONNECT")
 	p.require(len(s.Headers) <= maxHeaders, "headers", "must be at most %d", maxHeaders)
+	names := map[string]bool{}
 	for name, value := range s.Headers {
+		lower := strings.ToLower(name)
+		p.require(!names[lower], "headers."+name, "must not be given twice, in other capitals")
+		names[lower] = true
 		s.checkHeader(p, "headers."+name, name, value)
 	}
 	p.atMost("body", s.Body, maxText)
@@ -246,10 +297,14 @@ func (s *Spec) checkDNS(p *problems) {
 
 // ParseResolver reads what a spec of another kind than dns says of who is asked for its names.
 func ParseResolver(text string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		return netip.AddrPortFrom(addr, 53), nil
 	}
-	return netip.ParseAddrPort(text)
+	addr, err := netip.ParseAddrPort(text)
+	if err == nil && (addr.Port() == 0 || addr.Addr().Zone() != "") {
+		err = errors.New("no port, or a zone")
+	}
+	return addr, err
 }
 
 func (s *Spec) checkExpected(p *problems) {

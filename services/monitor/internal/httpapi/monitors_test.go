@@ -32,6 +32,8 @@ func TestAMonitorIsCreatedWithDefaults(t *testing.T) {
 	require.Equal(t, "5s", short["timeout"], "the default is below every interval")
 	require.Equal(t, false, short["confirm"])
 
+	past := b.do(http.MethodPost, "/v1/monitors", `{"name": "Once", "kind": "heartbeat", "expected": {"on_calendar": "2026-03-01 10:00"}}`, http.StatusUnprocessableEntity)
+	require.Contains(t, fmt.Sprint(past), "expected")
 	beat := b.do(http.MethodPost, "/v1/monitors", `{"name": "Backup", "kind": "heartbeat", "expected": {"every": "1h"}, "project_id": "0190f0a4-0000-7000-8000-00000000000b"}`, http.StatusCreated)
 	require.Regexp(t, `^/v1/heartbeats/[A-Za-z0-9_-]{32}$`, beat["heartbeat_url_path"])
 }

@@ -79,8 +79,9 @@ func (h *Handlers) checkMonitor(m *monitor.Monitor, slo *SLOSettings) error {
 		p.found(h.CheckAssertion(m.Spec.Assert), "assert")
 	}
 	if m.Spec.Period != nil {
-		_, err := calendar.ParseExpectation(*m.Spec.Period)
+		e, err := calendar.ParseExpectation(*m.Spec.Period)
 		p.found(err, "expected")
+		p.require(err != nil || !e.Next(time.Now()).IsZero(), "expected", "Expected a time that is yet to come: this one is over.")
 	}
 	p.require(isName(m.Name), "name", "Expected 1 to %d characters.", nameMost)
 	p.found(calendar.CheckInterval(m.Interval), "interval")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,8 +39,8 @@ func (s *scraped) Samples(_ context.Context, t tenant.ID, f ledger.SampleFilter,
 	return s.list, nil
 }
 
-// get asks for path as a Prometheus server does.
-func (s *scraped) get(t testing.TB, path, accept string) (*http.Response, string) {
+// serve serves the API with s.
+func (s *scraped) serve(t testing.TB) *httptest.Server {
 	t.Helper()
 	tel, err := telemetry.New(t.Context(), telemetry.Config{Service: "monitor", LogLevel: "error", LogWriter: io.Discard})
 	require.NoError(t, err)
@@ -48,7 +49,17 @@ func (s *scraped) get(t testing.TB, path, accept string) (*http.Response, string
 	handler, err := api.Handler()
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
-	defer server.Close()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server
+}
+
+// get asks for path as a Prometheus server does.
+func (s *scraped) get(t testing.TB, path, accept string) (*http.Response, string) {
+	t.Helper()
+	server := s.serve(t)
 	defer http.DefaultClient.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
 	require.NoError(t, err)
@@ -196,6 +207,41 @@ func TestScrapesAreNarrowed(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, resp.StatusCode)
 	require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 	require.Contains(t, text, `"code":"too_many_monitors"`)
+}
+
+// Who asks and does not read holds up nobody: neither another tenant nor, up to a number, itself.
+func TestScrapesOfOneTenantLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	big := &scraped{}
+	for i := range 5_000 {
+		big.list = append(big.list, sample(uuid.New(), fmt.Sprint("monitor ", i)))
+	}
+	server := big.serve(t)
+	address := strings.TrimPrefix(server.URL, "http://")
+	for range 4 {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n", scrapePath)
+		require.NoError(t, err)
+		_, err = conn.Read(make([]byte, 1)) // it is being sent
+		require.NoError(t, err)
+	}
+	status := func(token string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+scrapePath, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := server.Client().Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode
+	}
+	began := time.Now()
+	require.Equal(t, http.StatusServiceUnavailable, status("x"))
+	require.Equal(t, http.StatusOK, status("evil"))
+	require.Less(t, time.Since(began), 20*time.Second)
 }
 
 // The most that one scrape may be.

@@ -30,7 +30,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var acme = tenant.ID(uuid.MustParse("0190f0a4-0000-7000-8000-00000000000a"))
+var (
+	acme = tenant.ID(uuid.MustParse("0190f0a4-0000-7000-8000-00000000000a"))
+	evil = tenant.ID(uuid.MustParse("0190f0a4-0000-7000-8000-00000000000e"))
+)
 
 type credentials struct{}
 
@@ -38,7 +41,11 @@ func (credentials) Authenticate(r *http.Request) (auth.Principal, error) {
 	if r.Header.Get("Authorization") == "" {
 		return auth.Principal{}, fault.Unauthenticated("missing_credentials", "There is none.", nil)
 	}
-	return auth.Principal{Kind: auth.KindAPIKey, Tenant: acme, Scopes: auth.Scopes{auth.ScopeMonitorsRead, auth.ScopeMonitorsWrite}}, nil
+	owner := acme
+	if r.Header.Get("Authorization") == "Bearer evil" {
+		owner = evil
+	}
+	return auth.Principal{Kind: auth.KindAPIKey, Tenant: owner, Scopes: auth.Scopes{auth.ScopeMonitorsRead, auth.ScopeMonitorsWrite}}, nil
 }
 
 // store keeps monitors, channels, policies and windows in memory; what a test does not set panics.

@@ -234,6 +234,7 @@ func (s *Tenancy) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change 
 		if w, err = s.get(ctx, q, lockMonitor, t, id); err != nil {
 			return err
 		}
+		before := w.Spec
 		if err := change(&w.Monitor); err != nil {
 			return err
 		}
@@ -244,7 +245,11 @@ func (s *Tenancy) Update(ctx context.Context, t tenant.ID, id uuid.UUID, change 
 		if err != nil {
 			return err
 		}
-		args["keep_sealed"] = w.Locked && args["sealed"] == nil // what cannot be opened now may be when its key is back
+		keep := w.Locked && args["sealed"] == nil // what cannot be opened now may be when its key is back
+		if keep && !w.Spec.SameTarget(&before) {
+			return fault.Conflict("secrets_locked", "The installation cannot open the monitor's passwords, tokens and keys, so another target, proxy or resolver has to come with new ones.")
+		}
+		args["keep_sealed"] = keep
 		if _, err := q.Exec(ctx, updateMonitor, args); err != nil {
 			return err
 		}

@@ -170,6 +170,8 @@ func TestSecretsThatCannotBeOpenedAreNobodyElsesTrouble(t *testing.T) {
 	require.Empty(t, found, "it is not checked")
 
 	require.True(t, change(func(m *monitor.Monitor) { m.Paused = true }).Locked)
+	_, err = b.store.Update(ctx, b.acme, id, func(m *monitor.Monitor) error { m.Spec.URL = "https://evil.example/"; return nil })
+	requireCode(t, "secrets_locked", err) // the old secrets would be sent there when their key is back
 	b.exec(`UPDATE monitors SET sealed_key_id = 'k1' WHERE id = $1`, id)
 	w := change(func(m *monitor.Monitor) { m.Paused = false })
 	require.False(t, w.Locked)

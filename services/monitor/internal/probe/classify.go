@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/beaconpost/beaconpost/pkg/netguard"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 )
@@ -83,11 +85,14 @@ func ours(err error) (string, bool) {
 	}
 	lacking := []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, // files and memory
-		syscall.EADDRNOTAVAIL,         // no port left, or no address of the family
-		syscall.EPERM, syscall.EACCES, // a firewall of ours, or no right to a socket
+		syscall.EADDRNOTAVAIL, // no port left, or no address of the family
+		syscall.EPERM,         // a firewall of ours, or no right to a socket
 		syscall.EAFNOSUPPORT, syscall.ENETDOWN,
 	}
 	if slices.ContainsFunc(lacking, func(errno syscall.Errno) bool { return errors.Is(err, errno) }) {
+		return "The prober could not open a connection, for a reason of its own.", true
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Syscall == "socket" { // of a connection, EACCES may be what a router says
 		return "The prober could not open a connection, for a reason of its own.", true
 	}
 	if errors.Is(err, context.Canceled) {
@@ -112,10 +117,11 @@ func theirs(at stage, err error) (check.Cause, string) {
 		}
 		return check.CauseDNS, "The name could not be resolved."
 	}
-	if at == connecting || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) { // of UDP, what is sent finds out
+	unreachable := []syscall.Errno{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES} // of UDP, what is sent finds out
+	if at == connecting || slices.ContainsFunc(unreachable, func(errno syscall.Errno) bool { return errors.Is(err, errno) }) {
 		return connectCause(err)
 	}
-	if reason, ok := tlsReason(err); ok {
+	if reason, ok := tlsReason(at, err); ok {
 		return check.CauseTLS, "The TLS connection failed: " + reason + "."
 	}
 	if cause, detail, ok := quicCause(at, err); ok {
@@ -146,7 +152,7 @@ func isReset(err error) bool {
 }
 
 // tlsReason gives the texts of crypto/tls and x509 as they are: they tell of the target's certificate and of nothing else.
-func tlsReason(err error) (string, bool) {
+func tlsReason(at stage, err error) (string, bool) {
 	if name, ok := errors.AsType[x509.HostnameError](err); ok {
 		return strings.TrimPrefix(name.Error(), "x509: "), true
 	}
@@ -161,6 +167,12 @@ func tlsReason(err error) (string, bool) {
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "what came is not TLS", true
+	}
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" { // crypto/tls's form of an alert
+		return "the target says " + strings.TrimPrefix(remote.Err.Error(), "tls: "), true
+	}
+	if _, ok := errors.AsType[*quic.TransportError](err); ok || at != handshaking { // what else came may quote the target
+		return "", false
 	}
 	text := err.Error() // crypto/tls has errors without a type
 	if at := strings.LastIndex(text, "tls: "); at >= 0 {

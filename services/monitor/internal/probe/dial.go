@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,45 +20,19 @@ import (
 // ownDialFault marks, in the only thing that net.DNSError keeps of it, that the resolver could not open a socket.
 const ownDialFault = "prober cannot dial name server"
 
-// newResolver gives the system's resolver, or one that asks a name server (host:port) only. It is Go's: a thread of libc's for each name would be too many.
-// control judges what is connected to; nil: nobody does.
-func newResolver(nameserver string, control func(network, address string, c syscall.RawConn) error) *net.Resolver {
+// newResolver gives the system's resolver, or one that asks a name server (host:port) in place of the system's. It is Go's: a thread of libc's for each name
+// would be too many.
+func newResolver(nameserver string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if nameserver != "" {
 			address = nameserver
 		}
-		conn, err := (&net.Dialer{Control: control}).DialContext(ctx, network, address)
-		if _, fault := ours(err); err != nil && fault && ctx.Err() == nil {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if _, fault := ours(err); err != nil && (fault || errors.Is(err, syscall.EACCES)) && ctx.Err() == nil {
 			return nil, fmt.Errorf("%s: %w", ownDialFault, err)
 		}
 		return conn, err
 	}}
-}
-
-// resolver gives the spec's, judged like any target, or ours, which is nobody else's choice. A name at the spec's is whole: what this machine would put
-// behind it says nothing there.
-func (l *look) resolver(ctx context.Context, host string) (*net.Resolver, string, error) {
-	given := l.job.Spec.Resolver
-	if given == "" || l.job.Spec.Kind == check.DNS {
-		return l.p.resolver, host, nil
-	}
-	server, err := check.ParseResolver(given)
-	if err != nil {
-		return nil, "", ownFault{"The resolver is not valid.", err}
-	}
-	if err := l.p.cfg.Network.CheckAddr(server); err != nil {
-		return nil, "", err
-	}
-	resolver := newResolver(server.String(), l.p.cfg.Network.Control)
-	dial := resolver.Dial
-	resolver.Dial = func(asking context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(asking, network, address)
-		if err == nil {
-			context.AfterFunc(ctx, func() { _ = conn.Close() }) // a lookup that is not waited for any more reads on, for seconds
-		}
-		return conn, err
-	}
-	return resolver, strings.TrimSuffix(host, ".") + ".", nil
 }
 
 // socket is a connection of a check. It is closed when the check's context ends, which ends whatever waits on it, and is closed
@@ -138,7 +111,8 @@ func (p *Prober) dialOne(ctx context.Context, network string, addr netip.AddrPor
 	}
 	dialer := net.Dialer{Control: p.cfg.Network.Control, KeepAlive: -1}
 	conn, err := dialer.DialContext(ctx, network, addr.String())
-	if errors.Is(err, syscall.ENETUNREACH) && !p.hasRoute(addr) {
+	// Routers that forbid the way say EACCES, by ICMPv6, as a route of this machine does that forbids it.
+	if (errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EACCES)) && !p.hasRoute(addr) {
 		return nil, ownFault{"The prober has no way to addresses of this kind.", err}
 	}
 	return conn, err
@@ -161,12 +135,8 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		l.saw.ips = []netip.Addr{addr}
 		return l.saw.ips, nil
 	}
-	resolver, name, err := l.resolver(ctx, asciiName(host))
-	if err != nil {
-		return nil, err
-	}
 	l.clock.enter(resolving)
-	addrs, err := resolver.LookupNetIP(ctx, "ip"+l.job.Spec.IPFamily, name)
+	addrs, err := l.lookup(ctx, asciiName(host))
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +146,22 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	l.saw.ips = addrs
 	l.clock.enter(idle)
 	return addrs, nil
+}
+
+// lookup asks who the spec says, or who we ask, which is nobody else's choice.
+func (l *look) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	spec := l.job.Spec
+	if spec.Resolver == "" || spec.Kind == check.DNS {
+		return l.p.resolver.LookupNetIP(ctx, "ip"+spec.IPFamily, name)
+	}
+	server, err := check.ParseResolver(spec.Resolver)
+	if err != nil {
+		return nil, ownFault{"The resolver is not valid.", err}
+	}
+	if err := l.p.cfg.Network.CheckAddr(server); err != nil {
+		return nil, err
+	}
+	return l.p.lookupAt(ctx, server.String(), spec.IPFamily, name)
 }
 
 // asciiName gives a name as it is asked for.

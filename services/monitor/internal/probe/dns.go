@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,7 +39,7 @@ func (l *look) dns(ctx context.Context) error {
 	if err == nil && answer.Truncated && isUDP(transport) {
 		answer, err = l.exchange(ctx, "tcp", question) // as every resolver does
 	}
-	if l.job.Spec.Resolver == "" && errors.Is(err, syscall.ECONNREFUSED) {
+	if l.job.Spec.Resolver == "" && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES)) {
 		return ownFault{noNameserver, err}
 	}
 	if err != nil {
@@ -77,12 +78,22 @@ func (l *look) exchange(ctx context.Context, transport string, question *dns.Msg
 	}
 	defer socket.end()
 	l.clock.enter(processing)
+	answer, err := converse(ctx, conn, transport, question)
+	if err != nil {
+		return nil, err
+	}
+	l.clock.enter(idle)
+	return answer, nil
+}
+
+// converse sends a question and waits for its answer, for as long as ctx, which has a deadline and whose end closes the connection.
+func converse(ctx context.Context, conn *dns.Conn, transport string, question *dns.Msg) (answer *dns.Msg, err error) {
+	deadline, _ := ctx.Deadline()
 	tries := 1
 	if isUDP(transport) {
 		tries = udpTries
 	}
-	client := dns.Client{Net: transport, Timeout: l.job.Timeout / time.Duration(tries)}
-	var answer *dns.Msg
+	client := dns.Client{Net: transport, Timeout: max(time.Until(deadline)/time.Duration(tries), time.Millisecond)}
 	for range tries {
 		// The end of ctx closes the socket; its deadline on the socket would hide which of the two ended.
 		answer, _, err = client.ExchangeWithConnContext(context.WithoutCancel(ctx), question, conn)
@@ -90,11 +101,80 @@ func (l *look) exchange(ctx context.Context, transport string, question *dns.Msg
 			break
 		}
 	}
+	return answer, err
+}
+
+// lookupAt asks a server for a name's addresses, and nobody else: no file of this machine either. Those of IPv4 come first.
+func (p *Prober) lookupAt(ctx context.Context, server, family, name string) ([]netip.Addr, error) {
+	none := &net.DNSError{Err: "no such host", Name: name, Server: server, IsNotFound: true}
+	if _, valid := dns.IsDomainName(name); !valid {
+		return nil, none
+	}
+	var answers [2][]netip.Addr
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if family == "" || (family == "6") == (qtype == dns.TypeAAAA) {
+			both.Go(func() {
+				answers[i], errs[i] = p.addressesAt(ctx, server, new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype).SetEdns0(udpSize, false))
+			})
+		}
+	}
+	both.Wait()
+	if all := slices.Concat(answers[0], answers[1]); len(all) > 0 {
+		return all, nil
+	}
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, none
+}
+
+func (p *Prober) addressesAt(ctx context.Context, server string, question *dns.Msg) (addrs []netip.Addr, err error) {
+	var answer *dns.Msg
+	for _, transport := range []string{"udp", "tcp"} {
+		if answer, err = p.askAt(ctx, transport, server, question); err != nil || !answer.Truncated {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	l.clock.enter(idle)
-	return answer, nil
+	if answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError {
+		return nil, &net.DNSError{Err: "server misbehaving", Name: question.Question[0].Name, Server: server}
+	}
+	for _, record := range answer.Answer {
+		switch r := record.(type) {
+		case *dns.A:
+			if addr, ok := netip.AddrFromSlice(r.A); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		case *dns.AAAA:
+			if addr, ok := netip.AddrFromSlice(r.AAAA); ok {
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	return addrs, nil
+}
+
+func (p *Prober) askAt(ctx context.Context, transport, server string, question *dns.Msg) (*dns.Msg, error) {
+	dialer := net.Dialer{Control: p.cfg.Network.Control}
+	conn, err := dialer.DialContext(ctx, transport, server)
+	if err == nil {
+		socket := newSocket(ctx, conn)
+		defer socket.end()
+		var answer *dns.Msg
+		if answer, err = converse(ctx, &dns.Conn{Conn: conn}, transport, question); err == nil {
+			return answer, nil
+		}
+	}
+	if _, own := ours(err); own || ctx.Err() != nil {
+		return nil, err
+	}
+	return nil, &net.DNSError{Err: err.Error(), Name: question.Question[0].Name, Server: server}
 }
 
 func isUDP(transport string) bool { return transport == "" || transport == "udp" }

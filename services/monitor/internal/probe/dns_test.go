@@ -144,7 +144,10 @@ func TestNamesAreAskedOfTheMonitorsResolver(t *testing.T) {
 		require.Equal(t, "127.0.0.1", r.IP)
 		require.Positive(t, r.Phases.Resolve)
 	}
-	spec := get("http://none.test:" + port)
+	spec := get("http://localhost:" + port)
+	spec.Resolver = theirs.udp
+	require.Equal(t, check.CauseDNS, checkIt(t, p, job(spec)).Cause, "it is not looked for in this machine's files")
+	spec = get("http://none.test:" + port)
 	spec.Resolver = theirs.udp
 	require.Equal(t, check.CauseDNS, checkIt(t, p, job(spec)).Cause)
 	spec.URL = "http://silent.test:" + port

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
@@ -94,6 +95,9 @@ func (l *look) ask(ctx context.Context, r *request, follow bool) (*request, erro
 		return nil, err
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode < 100 || answer.StatusCode > 999 {
+		return nil, &unmet{check.CauseProtocol, "The status of the answer is none.", "three digits", strconv.Itoa(answer.StatusCode)}
+	}
 	l.saw.status, l.saw.header, hop.Status = answer.StatusCode, answer.Header, answer.StatusCode
 	if answer.StatusCode == http.StatusProxyAuthRequired && l.forwards(r.url) {
 		return nil, refusedByProxy(answer.StatusCode)

@@ -160,7 +160,7 @@ func closingQUIC(t testing.TB, cfg *tls.Config) check.Spec {
 				return
 			}
 			_, _ = session.AcceptStream(t.Context())
-			_ = session.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeInternalError), "")
+			_ = session.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeInternalError), "tls: \x00 10.1.2.3")
 		}
 	}()
 	t.Cleanup(func() {

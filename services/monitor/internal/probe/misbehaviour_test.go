@@ -55,6 +55,7 @@ func TestWhatATargetDidIsClassified(t *testing.T) {
 		"bad status":              {answer("HTTP/1.1 OK\r\n\r\n"), false, check.CauseProtocol},
 		"bad chunk":               {answer(okHeader + "Transfer-Encoding: chunked\r\n\r\nzz\r\n"), false, check.CauseProtocol},
 		"two lengths":             {answer(okHeader + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"), false, check.CauseProtocol},
+		"quotes our libraries":    {answer(okHeader + "Content-Length: x509: foo\r\n\r\n"), false, check.CauseProtocol},
 		"no gzip":                 {answer(okHeader + "Content-Encoding: gzip\r\n\r\nplain text, not gzip"), false, check.CauseProtocol},
 
 		"closes at once":       {func(net.Conn, <-chan struct{}) {}, false, check.CauseReset},

@@ -70,7 +70,7 @@ func New(cfg Config) *Prober {
 	}
 	resolver := cfg.Resolver
 	if resolver == nil {
-		resolver = newResolver(cfg.Nameserver, nil)
+		resolver = newResolver(cfg.Nameserver)
 	}
 	tokens, _ := lru.New[tokenKey, token](cfg.Plans) // fails only for a size below 1
 	return &Prober{cfg: cfg, resolver: resolver, plans: newPlans(cfg.Plans), tokens: tokens, env: newEnv(), web: newTransport(), web3: newTransportHTTP3()}
