@@ -107,24 +107,25 @@ beaconpost_ingest: schema public: USAGE
 beaconpost_ingest: tenants: INSERT, SELECT
 beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, id, payload, project_id, tenant_id)
 beaconpost_monitor: alert_channels: SELECT
-beaconpost_monitor: alert_policies: SELECT
-beaconpost_monitor: alert_progress: INSERT, SELECT, UPDATE
+beaconpost_monitor: alert_policies: SELECT, UPDATE (joined_at)
+beaconpost_monitor: alert_progress: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_monitor: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id), SELECT (completed_at, id, next_attempt_at, status, tenant_id)
 beaconpost_monitor: endpoints: SELECT (breaker, deleted_at, event_types, id, project_id, status, tenant_id)
 beaconpost_monitor: function beaconpost_drop_monitor_partitions(date,date,date): EXECUTE
 beaconpost_monitor: function beaconpost_ensure_monitor_partitions(date,date): EXECUTE
 beaconpost_monitor: function beaconpost_monitor_partitions_ahead(): EXECUTE
-beaconpost_monitor: incident_notes: INSERT, SELECT
-beaconpost_monitor: incidents: INSERT, SELECT, UPDATE
+beaconpost_monitor: incident_notes: DELETE, INSERT, SELECT
+beaconpost_monitor: incidents: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: maintenance_windows: SELECT
 beaconpost_monitor: monitor_checks: INSERT, SELECT
-beaconpost_monitor: monitor_intervals: INSERT, SELECT, UPDATE
+beaconpost_monitor: monitor_intervals: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_rollups: INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_states: INSERT, SELECT, UPDATE
 beaconpost_monitor: monitors: SELECT, UPDATE (sealed, sealed_key_id)
-beaconpost_monitor: notifications: INSERT, SELECT, UPDATE
+beaconpost_monitor: notifications: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: schema public: USAGE
+beaconpost_monitor: tenants: SELECT (id)
 beaconpost_monitor: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id)
 `
 

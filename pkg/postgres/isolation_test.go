@@ -170,6 +170,7 @@ retry_policies delivery_read beaconpost_delivery SELECT
 tenants delivery_read beaconpost_delivery SELECT
 tenants delivery_route beaconpost_delivery UPDATE
 tenants ingest_operate beaconpost_ingest ALL
+tenants monitor_read beaconpost_monitor SELECT
 webhook_events delivery_read beaconpost_delivery SELECT
 webhook_events delivery_scrub beaconpost_delivery UPDATE
 `

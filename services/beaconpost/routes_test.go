@@ -206,8 +206,12 @@ func (w *walk) watched(create func(c servicetest.Client, path string, body any) 
 	w.ownChannel = create(w.b, "/v1/alert-channels", map[string]any{"name": "b", "kind": "email", "email": map[string]any{"to": []string{"b@example.com"}}})
 	w.channel = create(w.a, "/v1/alert-channels", map[string]any{"name": marker, "kind": "email", "email": map[string]any{"to": []string{marker + "@example.com"}}})
 	w.policy = create(w.a, "/v1/alert-policies", map[string]any{"name": marker, "steps": []any{map[string]any{"channels": []string{w.channel}}}})
-	const settled = `SELECT (SELECT count(*) FROM monitor_states WHERE status <> 'paused' OR look_at IS NOT NULL)::text || (SELECT count(*) FROM incidents WHERE untold <> '{}')::text`
-	w.await("the monitors are paused", func() bool { return query(w.t, w.db.URL(pgcluster.Superuser), settled)[0] == "00" })
+	super := w.db.URL(pgcluster.Superuser)
+	query(w.t, super, `UPDATE alert_policies SET created_at = now() - interval '2 minutes' RETURNING name`) // when it has taken up the incident, that is noted
+	const settled = `
+SELECT (SELECT count(*) FROM monitor_states WHERE status <> 'paused' OR look_at IS NOT NULL)::text || (SELECT count(*) FROM incidents WHERE untold <> '{}')
+    || (SELECT count(*) FROM alert_policies WHERE joined_at IS NULL) || (SELECT count(*) FROM alert_progress WHERE look_at IS NOT NULL)`
+	w.await("the monitors are paused, and the policy has taken up the incident", func() bool { return query(w.t, super, settled)[0] == "0000" })
 }
 
 // everythingOfA reads all rows of tenant A, past the API and past row-level security.
@@ -223,7 +227,7 @@ func (w *walk) everythingOfA() map[string][]string {
 		rows[table] = query(w.t, super, fmt.Sprintf(`SELECT to_json(x)::text FROM %s x WHERE tenant_id = $1 ORDER BY 1`, table), w.tenant)
 	}
 	for _, table := range []string{"tenants", "projects", "api_keys", "endpoints", "endpoint_secrets", "retry_policies", "idempotency_keys", "webhook_events", "deliveries", "delivery_attempts", "monitors", "monitor_states",
-		"monitor_intervals", "incidents", "incident_notes", "maintenance_windows", "alert_channels", "alert_policies"} {
+		"monitor_intervals", "incidents", "incident_notes", "maintenance_windows", "alert_channels", "alert_policies", "alert_progress", "notifications"} {
 		require.NotEmptyf(w.t, rows[table], "tenant A has nothing in %s to be robbed of", table)
 	}
 	return rows
