@@ -25,8 +25,8 @@ deps: ## Install what running needs and is missing (Postgres; Go is only checked
 	@scripts/deps.sh postgres
 
 .PHONY: deps-test
-deps-test: ## The same for the tests (adds Node.js, for the other-language receivers, and ip where a test may use it)
-	@scripts/deps.sh postgres node $$([ "$$(uname) $$(id -u)" != 'Linux 0' ] || echo ip)
+deps-test: ## The same for the tests (adds Node.js, for the other-language receivers, Prometheus, and ip where a test may use it)
+	@scripts/deps.sh postgres node prometheus $$([ "$$(uname) $$(id -u)" != 'Linux 0' ] || echo ip)
 
 .PHONY: build
 build: ## Build all binaries into ./bin

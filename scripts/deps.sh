@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the Go toolchain, then sees to it that what the arguments name is on this machine: postgres, node, cc, ip.
+# Checks the Go toolchain, then sees to it that what the arguments name is on this machine: postgres, node, cc, ip, prometheus.
 # What is there already costs nothing and needs no privileges; what is missing is installed with apt-get.
 set -euo pipefail
 
@@ -42,6 +42,19 @@ have_node() { command -v node >/dev/null && command -v npm >/dev/null; }
 
 have_ip() { command -v ip >/dev/null; }
 
+# have_prometheus looks for the programs on PATH, and for those of a package that was unpacked only: installed, it would start a server that nobody asked for.
+have_prometheus() {
+	{ command -v prometheus && command -v promtool; } >/dev/null || [[ -x bin/tools/prometheus/usr/bin/promtool ]]
+}
+
+unpack_prometheus() {
+	local dir
+	dir=$(mktemp -d)
+	chmod 755 "$dir"
+	(cd "$dir" && apt download prometheus) && mkdir -p bin/tools/prometheus && dpkg -x "$dir"/prometheus_*.deb bin/tools/prometheus
+	rm -rf "$dir"
+}
+
 have_cc() { command -v "$(go env CC)" >/dev/null; }
 
 # describe NAME says for people what is meant and what to do without apt-get.
@@ -49,6 +62,7 @@ describe() {
 	case $1 in
 	postgres) echo 'Postgres is missing. Install version 15 or newer and put initdb and postgres on PATH, or set BEACONPOST_POSTGRES_BIN to their directory.' ;;
 	node) echo 'Node.js with npm is missing. Install version 18 or newer and put both on PATH.' ;;
+	prometheus) echo 'Prometheus is missing. Put prometheus and promtool on PATH.' ;;
 	ip) echo 'The command ip is missing. Install iproute2: a test cuts a network with it.' ;;
 	cc) echo 'A C compiler is missing. Install gcc or clang, or set CC to one.' ;;
 	esac
@@ -60,6 +74,7 @@ packages() {
 	postgres) echo postgresql ;;
 	node) echo nodejs npm ;;
 	ip) echo iproute2 ;;
+	prometheus) ;; # is unpacked
 	cc) echo gcc libc6-dev ;;
 	*) fail "unknown dependency $1" ;;
 	esac
@@ -105,8 +120,9 @@ echo "deps: installing$install"
 [[ $missing != *postgres* ]] || no_default_cluster
 apt update || echo 'deps: apt-get update had errors; trying with the lists as they are' >&2
 # shellcheck disable=SC2086 # a list of packages
-apt install -y --no-install-recommends $install || cannot 'apt-get install did not succeed (see above)'
+[[ -z ${install// /} ]] || apt install -y --no-install-recommends $install || cannot 'apt-get install did not succeed (see above)'
+[[ $missing != *prometheus* ]] || unpack_prometheus || cannot 'apt-get download prometheus did not succeed (see above)'
 
 for want in $missing; do
-	"have_$want" || cannot "apt-get installed $(packages "$want"), which did not bring it"
+	"have_$want" || cannot "apt-get did not bring it"
 done

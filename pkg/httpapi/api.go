@@ -46,7 +46,7 @@ type API struct {
 func New(cfg Config) *API {
 	strictCasing() // or a field in other letters would be checked by nobody and decoded all the same
 	router := chi.NewRouter()
-	router.Use(observe(newMetrics(cfg.Telemetry.Registry), cfg.Telemetry))
+	router.Use(observe(newMetrics(cfg.Telemetry.Metrics), cfg.Telemetry))
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, r, fault.NotFound("route_not_found", "There is nothing at this path. See /docs."))
 	})

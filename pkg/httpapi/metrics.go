@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 )
 
 type metrics struct {
@@ -13,24 +15,28 @@ type metrics struct {
 	requests *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(m *telemetry.Metrics) *metrics {
 	labels := []string{"method", "route", "status"}
 	return &metrics{
-		duration: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "beaconpost_http_request_duration_seconds",
+		duration: m.Histograms(telemetry.Metric{
+			Name: "beaconpost_http_request_duration_seconds", Labels: labels,
 			Help:    "Time from reading a request's header to the end of its answer, by method, route template and status.",
+			Worry:   "The share of 5xx or the p99 of a route grows.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, labels),
-		requests: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_http_requests_total",
-			Help: "Answered requests by method, route template and status.",
-		}, labels),
+		}),
+		requests: m.Counters(telemetry.Metric{
+			Name: "beaconpost_http_requests_total", Labels: labels,
+			Help: "Answered requests by method, route template and status.", Worry: "The share of 5xx grows.",
+		}),
 	}
 }
 
-func (m *metrics) observe(method, route string, status int, elapsed time.Duration) {
+// DescribeMetrics makes those that every API has.
+func DescribeMetrics(m *telemetry.Metrics) { newMetrics(m) }
+
+func (m *metrics) observe(ctx context.Context, method, route string, status int, elapsed time.Duration) {
 	labels := [3]string{methodLabel(method), route, strconv.Itoa(status)}
-	m.duration.WithLabelValues(labels[:]...).Observe(elapsed.Seconds())
+	telemetry.Observe(ctx, m.duration.WithLabelValues(labels[:]...), elapsed.Seconds())
 	m.requests.WithLabelValues(labels[:]...).Inc()
 }
 

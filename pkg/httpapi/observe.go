@@ -122,7 +122,7 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 			}
 			route := routeOf(r)
 			elapsed := time.Since(start)
-			m.observe(r.Method, route, status, elapsed)
+			m.observe(ctx, r.Method, route, status, elapsed)
 			endSpan(span, r.Method, route, status, n)
 			logRequest(&tel.Log, r, route, status, ww.bytes, elapsed, n)
 			if n.aborted {

@@ -82,6 +82,7 @@ type Platform struct {
 	news     *keyNews
 	jwt      *auth.JWT
 	stack    lifecycle.Stack
+	reached  atomic.Bool // Postgres answered at the last look
 	draining atomic.Bool
 }
 
@@ -125,6 +126,7 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 		return nil, err
 	}
 	p.registerMetrics()
+	p.startLooks()
 	return p, nil
 }
 

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
 
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/proto/subject"
 )
 
@@ -42,12 +42,20 @@ type Publisher struct {
 	published, failed, skipped prometheus.Counter
 }
 
+func publishMetrics(m *telemetry.Metrics) *prometheus.CounterVec {
+	return m.Counters(telemetry.Metric{
+		Name: "beaconpost_publish_messages_total", Labels: []string{"result"},
+		Help:  "Messages for the broker by result: published (stored by the broker), failed, skipped (broker away or too slow; the reconciler publishes them).",
+		Worry: "Skipped grows while the broker is up.",
+	})
+}
+
+// DescribeMetrics makes those that a Publisher has.
+func DescribeMetrics(m *telemetry.Metrics) { publishMetrics(m) }
+
 // NewPublisher starts a publisher on nc. Close it.
-func NewPublisher(nc *nats.Conn, reg prometheus.Registerer, log zerolog.Logger) (*Publisher, error) {
-	results := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-		Name: "beaconpost_publish_messages_total",
-		Help: "Messages for the broker by result: published (stored by the broker), failed, skipped (broker away or too slow; the reconciler publishes them).",
-	}, []string{"result"})
+func NewPublisher(nc *nats.Conn, m *telemetry.Metrics, log zerolog.Logger) (*Publisher, error) {
+	results := publishMetrics(m)
 	p := &Publisher{
 		nc: nc, log: log,
 		queue:   make(chan *nats.Msg, publishQueue),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/stream/natsembed"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/proto/subject"
 )
@@ -88,7 +89,7 @@ func newPublisher(t *testing.T, nc *nats.Conn) *counted {
 	t.Helper()
 	c := &counted{t: t, reg: prometheus.NewRegistry()}
 	var err error
-	c.Publisher, err = stream.NewPublisher(nc, c.reg, zerolog.Nop())
+	c.Publisher, err = stream.NewPublisher(nc, telemetry.NewMetrics(c.reg), zerolog.Nop())
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -37,6 +37,7 @@ type Config struct {
 type Telemetry struct {
 	Log      zerolog.Logger
 	Registry *prometheus.Registry
+	Metrics  *Metrics // of Registry
 	Tracer   trace.Tracer
 
 	provider *sdktrace.TracerProvider
@@ -56,19 +57,27 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name:        "beaconpost_build_info",
-			Help:        "Always 1; the labels say what runs.",
-			ConstLabels: prometheus.Labels{"service": cfg.Service, "version": cfg.Version},
-		}, func() float64 { return 1 }),
 	)
+	metrics := NewMetrics(registry)
+	buildInfo(metrics, cfg.Service, cfg.Version)
 	return &Telemetry{
 		Log:      zerolog.New(cfg.LogWriter).Level(level).With().Timestamp().Str("service", cfg.Service).Logger(),
 		Registry: registry,
+		Metrics:  metrics,
 		Tracer:   provider.Tracer("github.com/beaconpost/beaconpost"),
 		provider: provider,
 	}, nil
 }
+
+func buildInfo(m *Metrics, service, version string) {
+	m.GaugeOf(Metric{
+		Name: "beaconpost_build_info", Help: "Always 1; the labels say what runs.", Worry: "Several versions for longer than an upgrade takes.",
+		Const: prometheus.Labels{"service": service, "version": version},
+	}, func() float64 { return 1 })
+}
+
+// DescribeMetrics makes those that every Telemetry has.
+func DescribeMetrics(m *Metrics) { buildInfo(m, "", "") }
 
 func newProvider(ctx context.Context, cfg Config) (*sdktrace.TracerProvider, error) {
 	exporter := cfg.Exporter

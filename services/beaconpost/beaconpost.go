@@ -2,6 +2,7 @@
 package beaconpost
 
 //go:generate go run ./internal/configdoc
+//go:generate go run ./internal/metricsdoc
 
 import (
 	"context"

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/config"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
@@ -191,7 +189,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	tel := platform.Telemetry
-	publisher, err := stream.NewPublisher(platform.NATS, tel.Registry, tel.Log)
+	publisher, err := stream.NewPublisher(platform.NATS, tel.Metrics, tel.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -204,12 +202,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	obs := newObserver(tel.Registry, tel.Log)
+	obs := newObserver(tel.Metrics, tel.Log)
 	engine, err := startEngine(platform, cfg, store, scheduler, obs)
 	if err != nil {
 		return nil, err
 	}
-	startBackground(platform, cfg, store, scheduler, obs)
+	if err := startBackground(platform, cfg, store, scheduler, obs); err != nil {
+		return nil, err
+	}
 
 	api := httpapi.New(httpapi.Config{
 		Service: "delivery", Title: "Beaconpost delivery", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: tel,
@@ -251,19 +251,7 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 		return nil, err
 	}
 	platform.Push("test attempts", 5*time.Second, tests.Stop)
-	platform.Telemetry.Registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "beaconpost_delivery_in_flight", Help: "Deliveries that are being checked, sent or recorded.",
-		}, func() float64 { return float64(engine.InFlight()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed.",
-		}, func() float64 {
-			if consumer.Live() {
-				return 1
-			}
-			return 0
-		}),
-	)
+	workGauges(platform.Telemetry.Metrics, heldShare*cfg.Delivery.Concurrency, engine.InFlight, consumer.Live)
 	return engine, nil
 }
 
@@ -282,7 +270,13 @@ func (s Settings) rules() health.Rules {
 	}
 }
 
-func startBackground(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) {
+const lagEvery = 15 * time.Second
+
+func startBackground(platform *service.Platform, cfg Config, store *deliverypg.Store, scheduler *deliverystream.Scheduler, obs *observer) error {
+	lag, err := stream.NewLag(platform.NATS, platform.Telemetry.Metrics, subject.StreamDeliveries)
+	if err != nil {
+		return err
+	}
 	reconciler := delivery.NewReconciler(delivery.ReconcilerConfig{
 		Shards: subject.Shards, Grace: cfg.Delivery.Grace, PerRound: max(int(float64(cfg.Delivery.Rate)*cfg.Delivery.Interval.Seconds()), 1),
 	}, store, scheduler)
@@ -310,8 +304,16 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	}
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
+	group.Every(lagEvery, func(ctx context.Context) {
+		bounded, cancel := context.WithTimeout(ctx, lagEvery)
+		defer cancel()
+		if err := lag.Look(bounded); err != nil && ctx.Err() == nil {
+			obs.Trouble("look at consumers", err)
+		}
+	})
 	group.Every(cfg.Delivery.SweepInterval, func(ctx context.Context) { sweep(ctx, cfg.Delivery, store, obs) })
 	platform.Push("reconciler", 5*time.Second, group.Stop)
+	return nil
 }
 
 // sweep does what is late when it is a few minutes late.

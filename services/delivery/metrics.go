@@ -5,9 +5,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
 
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
@@ -17,9 +20,12 @@ import (
 type observer struct {
 	log zerolog.Logger
 
-	deliveries  *prometheus.CounterVec
-	attempts    *prometheus.HistogramVec
-	latency     prometheus.Histogram
+	deliveries *prometheus.CounterVec
+	attempts   *prometheus.HistogramVec
+	latency    prometheus.Histogram
+
+	firstLatency prometheus.Histogram
+
 	discarded   prometheus.Counter
 	republished prometheus.Counter
 	trouble     *prometheus.CounterVec
@@ -38,36 +44,62 @@ type observer struct {
 
 var _ delivery.Observer = (*observer)(nil)
 
-func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
-	f := promauto.With(reg)
+func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 	o := &observer{
 		log: log,
-		deliveries: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_deliveries_total", Help: "Attempts that changed their delivery, by what it became: delivered, exhausted, or retry.",
-		}, []string{"outcome"}),
-		attempts: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "beaconpost_delivery_attempt_duration_seconds", Help: "Time of one attempt by result: the class of the HTTP status, or of the error.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30},
-		}, []string{"result"}),
-		latency: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "beaconpost_delivery_latency_seconds", Help: "Time from an event's acceptance to the record of its delivery, retries included.",
-			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200},
+		deliveries: m.Counters(telemetry.Metric{
+			Name: "beaconpost_deliveries_total", Labels: []string{"outcome"},
+			Help: "Attempts that changed their delivery, by what it became: delivered, exhausted, or retry.", Worry: "Exhausted grows.",
 		}),
-		discarded:   f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_delivery_messages_discarded_total", Help: "Broker messages that were out of date: the delivery had moved on."}),
-		republished: f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_reconciler_republished_total", Help: "Deliveries that the reconciler published because nobody seemed to work on them."}),
-		trouble:     f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_delivery_trouble_total", Help: "Failures of the engine's own work, by what it was doing. It goes on trying."}, []string{"doing"}),
-		unaccounted: f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted", Help: "Pending deliveries overdue by more than the grace, in the whole database, counted up to 100000. It returns to 0."}),
-		oldest:      f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_deliveries_unaccounted_oldest_age_seconds", Help: "For how long the oldest unaccounted delivery has been due; 0 if there is none."}),
-		ahead:       f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_partitions_ahead_days", Help: "Days after today for which partitions exist; -1: not even today."}),
+		attempts: m.Histograms(telemetry.Metric{
+			Name: "beaconpost_delivery_attempt_duration_seconds", Labels: []string{"result"},
+			Help:    "Time of one attempt by result: the class of the HTTP status, or of the error.",
+			Worry:   "One class of error grows for many endpoints at once: more likely our network than theirs.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30},
+		}),
+		latency: m.Histogram(telemetry.Metric{
+			Name: "beaconpost_delivery_latency_seconds", Help: "Time from an event's acceptance to the record of its delivery, retries included.", Worry: "Its p99 grows without retries.",
+			Buckets: latencyBuckets(),
+		}),
+		firstLatency: m.Histogram(telemetry.Metric{
+			Name: "beaconpost_delivery_first_attempt_latency_seconds", Help: "Time from an event's acceptance to the end of the first attempt, whatever came of it.",
+			Worry: "Its p99 grows: we are late, not the endpoints.", Buckets: latencyBuckets(),
+		}),
+		discarded: m.Counter(telemetry.Metric{Name: "beaconpost_delivery_messages_discarded_total", Help: "Broker messages that were out of date: the delivery had moved on."}),
+		republished: m.Counter(telemetry.Metric{
+			Name: "beaconpost_reconciler_republished_total", Help: "Deliveries that the reconciler published because nobody seemed to work on them.", Worry: "It grows without an outage.",
+		}),
+		trouble: m.Counters(telemetry.Metric{
+			Name: "beaconpost_delivery_trouble_total", Labels: []string{"doing"}, Help: "Failures of the engine's own work, by what it was doing. It goes on trying.", Worry: "It grows.",
+		}),
+		unaccounted: m.Gauge(telemetry.Metric{
+			Name:  "beaconpost_deliveries_unaccounted",
+			Help:  "Pending deliveries overdue by more than the grace, in the whole database, counted up to 100000, so that no message for them can be at the broker. Every replica says the same.",
+			Worry: "It does not return to 0.",
+		}),
+		oldest: m.Gauge(telemetry.Metric{
+			Name: "beaconpost_deliveries_unaccounted_oldest_age_seconds", Help: "For how long the oldest unaccounted delivery has been due; 0 if there is none.", Worry: "It grows.",
+		}),
+		ahead: m.Gauge(telemetry.Metric{Name: "beaconpost_partitions_ahead", Help: "Days after today for which partitions exist; -1: not even today.", Worry: "Below 3."}),
 	}
-	o.breaker = f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_endpoint_breaker_transitions_total", Help: "Breakers of endpoints that changed their state, by the new one."}, []string{"state"})
-	o.disabled = f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_endpoints_disabled_total", Help: "Endpoints that were disabled, by reason: gone (410) or disabled (uninterrupted failure)."}, []string{"reason"})
-	o.probes = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_endpoint_probes_total", Help: "Parked deliveries that were let through to see whether an endpoint has recovered."})
-	o.drained = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_drained_total", Help: "Parked deliveries that were let go after an endpoint recovered or was enabled."})
-	o.overflowed = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_overflowed_total", Help: "Deliveries that were parked because more was due for their endpoint than it takes."})
-	o.adopted = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_parked_adopted_total", Help: "Endpoints that did well and had parked deliveries nobody took up."})
-	o.scrubbed = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_payloads_scrubbed_total", Help: "Payloads that were emptied because their tenant does not keep them for longer."})
-	o.expired = f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_deliveries_expired_total", Help: "Parked deliveries that were cancelled for their age."})
+	o.breaker = m.Counters(telemetry.Metric{
+		Name: "beaconpost_endpoint_breaker_transitions_total", Labels: []string{"state"}, Help: "Breakers of endpoints that changed their state, by the new one.",
+		Worry: "`open` grows fast: many endpoints at once are more likely our network than theirs.",
+	})
+	o.disabled = m.Counters(telemetry.Metric{
+		Name: "beaconpost_endpoints_disabled_total", Labels: []string{"reason"}, Help: "Endpoints that were disabled, by reason: gone (410) or disabled (uninterrupted failure).", Worry: "Many at once.",
+	})
+	o.probes = m.Counter(telemetry.Metric{Name: "beaconpost_endpoint_probes_total", Help: "Parked deliveries that were let through to see whether an endpoint has recovered."})
+	o.drained = m.Counter(telemetry.Metric{Name: "beaconpost_deliveries_drained_total", Help: "Parked deliveries that were let go after an endpoint recovered or was enabled."})
+	o.overflowed = m.Counter(telemetry.Metric{
+		Name: "beaconpost_deliveries_overflowed_total", Help: "Deliveries that were parked because more was due for their endpoint than it takes.",
+		Worry: "It grows for long: somebody sends more than an endpoint takes.",
+	})
+	o.adopted = m.Counter(telemetry.Metric{
+		Name: "beaconpost_parked_adopted_total", Help: "Endpoints that did well and had parked deliveries nobody took up.", Worry: "It grows without restarts.",
+	})
+	o.scrubbed = m.Counter(telemetry.Metric{Name: "beaconpost_payloads_scrubbed_total", Help: "Payloads that were emptied because their tenant does not keep them for longer."})
+	o.expired = m.Counter(telemetry.Metric{Name: "beaconpost_deliveries_expired_total", Help: "Parked deliveries that were cancelled for their age."})
 	for _, state := range []health.State{health.Open, health.Draining, health.Closed} {
 		o.breaker.WithLabelValues(string(state))
 	}
@@ -86,9 +118,40 @@ func newObserver(reg prometheus.Registerer, log zerolog.Logger) *observer {
 	return o
 }
 
+func latencyBuckets() []float64 {
+	return []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200}
+}
+
+// workGauges shows what is going on at this moment.
+func workGauges(m *telemetry.Metrics, most int, inFlight func() int, live func() bool) {
+	m.GaugeOf(telemetry.Metric{
+		Name: "beaconpost_delivery_in_flight", Help: "Deliveries that are being checked, sent or recorded.", Worry: "It stays near the bound.",
+	}, func() float64 { return float64(inFlight()) })
+	m.GaugeOf(telemetry.Metric{Name: "beaconpost_delivery_in_flight_max", Help: "The bound of beaconpost_delivery_in_flight."}, func() float64 { return float64(most) })
+	m.GaugeOf(telemetry.Metric{Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed.", Worry: "0 for longer than a restart."}, func() float64 {
+		if live() {
+			return 1
+		}
+		return 0
+	})
+}
+
+// DescribeMetrics makes all that the service has.
+func DescribeMetrics(m *telemetry.Metrics) {
+	service.DescribeMetrics(m)
+	httpapi.DescribeMetrics(m)
+	stream.DescribeMetrics(m)
+	stream.DescribeLag(m)
+	newObserver(m, zerolog.Nop())
+	workGauges(m, 0, nil, nil)
+}
+
 // Attempted implements delivery.Observer: one wide line per attempt.
 func (o *observer) Attempted(f delivery.Finished) {
-	o.attempts.WithLabelValues(result(f.Attempt)).Observe(f.Attempt.Duration.Seconds())
+	telemetry.ObserveIn(f.Attempt.TraceID, f.Attempt.Sampled, o.attempts.WithLabelValues(result(f.Attempt)), f.Attempt.Duration.Seconds())
+	if f.Attempt.Number == 1 {
+		telemetry.ObserveIn(f.Attempt.TraceID, f.Attempt.Sampled, o.firstLatency, time.Since(uuid7.Time(f.Job.EventID)).Seconds())
+	}
 	event := o.log.Info().
 		Str("tenant_id", f.Job.Tenant.String()).Str("event_id", f.Job.EventID.String()).Str("event_type", f.Job.EventType).
 		Str("endpoint_id", f.Job.Target.EndpointID.String()).Str("delivery_id", f.Job.ID.String()).

@@ -23,6 +23,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/signature"
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/stream/streamtest"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery"
@@ -54,7 +55,7 @@ func prepare(t *testing.T) *bundle {
 	var err error
 	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
 	b.nats = streamtest.Connect(t, b.NATS)
-	b.publish, err = stream.NewPublisher(b.nats, prometheus.NewRegistry(), zerolog.Nop())
+	b.publish, err = stream.NewPublisher(b.nats, telemetry.NewMetrics(prometheus.NewRegistry()), zerolog.Nop())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.publish.Close(context.Background())) })
 	return b

@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 	b.metric(`beaconpost_delivery_latency_seconds_count`, "1")
 	b.metric(`beaconpost_delivery_in_flight`, "0")
 	b.metric(`beaconpost_delivery_consuming`, "1")
-	b.metric(`beaconpost_partitions_ahead_days`, "7")
+	b.metric(`beaconpost_partitions_ahead`, "7")
 	b.client.Do("GET", "/v1/deliveries", nil).Want(200, nil)
 	b.metric(`beaconpost_http_requests_total{method="GET",route="/v1/deliveries",status="200"}`, "1")
 }

@@ -60,12 +60,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}()
 	s := &Service{Hosted: service.Hosted{Platform: platform}, accounts: ingestpg.NewAccounts(platform.DB)}
 	s.Check = s.checkPartitions
-	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry.Registry, platform.Telemetry.Log)
+	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry.Metrics, platform.Telemetry.Log)
 	if err != nil {
 		return nil, err
 	}
 	platform.Push("publisher", cfg.ShutdownGrace, publisher.Close)
-	appender, err := ingestpg.NewAppender(platform.DB, ingeststream.NewAnnouncer(publisher), cfg.AcceptTimeout, ingestpg.NewMetrics(platform.Telemetry.Registry))
+	appender, err := ingestpg.NewAppender(platform.DB, ingeststream.NewAnnouncer(publisher), cfg.AcceptTimeout, ingestpg.NewMetrics(platform.Telemetry.Metrics))
 	if err != nil {
 		return nil, err
 	}

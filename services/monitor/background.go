@@ -13,6 +13,7 @@ const (
 	joinEvery     = 5 * time.Second
 	rollEvery     = 5 * time.Minute
 	maintainEvery = time.Hour
+	lagEvery      = 15 * time.Second
 
 	// A round that takes longer waits for something that will not come, such as an answer of a database that the network has cut off.
 	roundMost = 30 * time.Second
@@ -61,6 +62,7 @@ func (p *parts) startBackground() {
 	}
 	group.Go(rollUp(rolledUpTo, 2*rolledUpTo)) // what was left to do when nobody was there
 	group.Every(rollEvery, rollUp(rolledBack, rolledUpTo))
+	group.Every(lagEvery, work("look at consumers", lagEvery, func(ctx context.Context) (bool, error) { return false, p.lag.Look(ctx) }))
 	p.platform.Push("background work", 5*time.Second, group.Stop)
 }
 

@@ -4,9 +4,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
 
+	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/pkg/service"
+	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 	monitorstream "github.com/beaconpost/beaconpost/services/monitor/internal/stream"
@@ -39,32 +42,41 @@ const (
 	lateFrom    = time.Second
 )
 
-func newObserver(reg prometheus.Registerer, region string, log zerolog.Logger) *observer {
-	f := promauto.With(reg)
+func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *observer {
 	o := &observer{
 		log: log, region: region,
-		slots: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_scheduler_slots_total", Help: "Slots of monitors that came to this prober, by what became of them: checked, late (checked a second or more after their moment) or missed.",
-		}, []string{"outcome"}),
-		lag: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "beaconpost_scheduler_lag_seconds", Help: "Time from a slot's moment to the start of its check.",
+		slots: m.Counters(telemetry.Metric{
+			Name: "beaconpost_scheduler_slots_total", Labels: []string{"outcome"},
+			Help:  "Slots of monitors that came to this prober, by what became of them: checked, late (checked a second or more after their moment) or missed.",
+			Worry: "Late or missed grows.",
+		}),
+		lag: m.Histogram(telemetry.Metric{
+			Name: "beaconpost_scheduler_lag_seconds", Help: "Time from a slot's moment to the start of its check.", Worry: "Its p99 is above a second.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
-		duration: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "beaconpost_check_duration_seconds", Help: "Time of a check by kind of monitor and outcome.",
+		duration: m.Histograms(telemetry.Metric{
+			Name: "beaconpost_check_duration_seconds", Labels: []string{"kind", "outcome"}, Help: "Time of a check by kind of monitor and outcome.",
+			Worry:   "The share of not_checked grows.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-		}, []string{"kind", "outcome"}),
-		causes: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_checks_not_up_total", Help: "Checks whose outcome was not up, by cause.",
-		}, []string{"cause"}),
-		moved: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_state_transitions_total", Help: "Monitors whose status changed.",
-		}, []string{"from", "to"}),
-		recorded:  f.NewCounter(prometheus.CounterOpts{Name: "beaconpost_checks_recorded_total", Help: "Results of checks that were stored."}),
-		trouble:   f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_monitor_trouble_total", Help: "Failures of the service's own work, by what it was doing. It goes on trying."}, []string{"doing"}),
-		wanted:    f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_schedules", Help: "Schedules that there have to be at the broker, when they were compared last."}),
-		published: f.NewCounterVec(prometheus.CounterOpts{Name: "beaconpost_schedules_mended_total", Help: "Schedules that a comparison found missing at the broker, or foreign there."}, []string{"what"}),
-		ahead:     f.NewGauge(prometheus.GaugeOpts{Name: "beaconpost_monitor_partitions_ahead_days", Help: "Days after today for which results can be stored; -1: not even today."}),
+		}),
+		causes: m.Counters(telemetry.Metric{
+			Name: "beaconpost_checks_not_up_total", Labels: []string{"cause"}, Help: "Checks whose outcome was not up, by cause.", Worry: "egress, overload or internal grows: these are ours.",
+		}),
+		moved: m.Counters(telemetry.Metric{
+			Name: "beaconpost_state_transitions_total", Labels: []string{"from", "to"}, Help: "Monitors whose status changed.",
+			Worry: "Many to down or unknown at once: more likely our network than theirs.",
+		}),
+		recorded: m.Counter(telemetry.Metric{Name: "beaconpost_checks_recorded_total", Help: "Results of checks that were stored."}),
+		trouble: m.Counters(telemetry.Metric{
+			Name: "beaconpost_monitor_trouble_total", Labels: []string{"doing"}, Help: "Failures of the service's own work, by what it was doing. It goes on trying.", Worry: "It grows.",
+		}),
+		wanted: m.Gauge(telemetry.Metric{Name: "beaconpost_schedules", Help: "Schedules that there have to be at the broker, when they were compared last."}),
+		published: m.Counters(telemetry.Metric{
+			Name: "beaconpost_schedules_mended_total", Labels: []string{"what"}, Help: "Schedules that a comparison found missing at the broker, or foreign there.", Worry: "It grows without a wipe.",
+		}),
+		ahead: m.Gauge(telemetry.Metric{
+			Name: "beaconpost_monitor_partitions_ahead", Help: "Days after today for which results can be stored; -1: not even today.", Worry: "Below 3.",
+		}),
 	}
 	for _, outcome := range []string{slotChecked, slotLate, slotMissed} {
 		o.slots.WithLabelValues(outcome)
@@ -127,16 +139,47 @@ func (o *observer) compared(c monitorstream.Compared) {
 	o.published.WithLabelValues("foreign").Add(float64(c.Foreign))
 }
 
+// working is what gauges read.
+type working struct {
+	inFlight, waiting func() int
+	age               func() time.Duration
+	egress, live      func() bool
+	most              int
+}
+
 // gauges shows what is going on at this moment.
-func gauges(reg prometheus.Registerer, region string, engine *monitor.Engine, egress *monitor.Canaries, live func() bool) {
-	gauge := func(name, help string, value func() float64) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{"region": region}}, value))
+func gauges(m *telemetry.Metrics, region string, w working) {
+	gauge := func(what telemetry.Metric, value func() float64) {
+		what.Const = prometheus.Labels{"region": region}
+		m.GaugeOf(what, value)
 	}
-	gauge("beaconpost_checks_in_flight", "Checks that are being made.", func() float64 { return float64(engine.InFlight()) })
-	gauge("beaconpost_results_waiting", "Results that wait to be stored.", func() float64 { return float64(engine.Waiting()) })
-	gauge("beaconpost_result_buffer_age_seconds", "For how long the oldest result has waited to be stored; 0: none waits.", func() float64 { return engine.Age().Seconds() })
-	gauge("beaconpost_prober_egress_up", "1 while a canary was reached at the last look, or there are none.", func() float64 { return boolean(egress.IsUp()) })
-	gauge("beaconpost_prober_consuming", "1 while checks are taken from the broker.", func() float64 { return boolean(live()) })
+	gauge(telemetry.Metric{
+		Name: "beaconpost_checks_in_flight", Help: "Checks that are being made.", Worry: "It stays near the bound.",
+	}, func() float64 { return float64(w.inFlight()) })
+	gauge(telemetry.Metric{Name: "beaconpost_checks_in_flight_max", Help: "The bound of beaconpost_checks_in_flight."}, func() float64 { return float64(w.most) })
+	gauge(telemetry.Metric{
+		Name: "beaconpost_results_waiting", Help: "Results that wait to be stored; up to 65,536 are kept.", Worry: "It grows: Postgres is slow or away.",
+	}, func() float64 { return float64(w.waiting()) })
+	gauge(telemetry.Metric{
+		Name: "beaconpost_result_buffer_age_seconds", Help: "For how long the oldest result has waited to be stored; 0: none waits.", Worry: "Above 5: verdicts are late by as much.",
+	}, func() float64 { return w.age().Seconds() })
+	gauge(telemetry.Metric{
+		Name: "beaconpost_prober_egress_up", Help: "1 while a canary was reached at the last look, or there are none.", Worry: "0 for longer than a minute.",
+	}, func() float64 { return boolean(w.egress()) })
+	gauge(telemetry.Metric{
+		Name: "beaconpost_prober_consuming", Help: "1 while checks are taken from the broker.", Worry: "0 for longer than a restart.",
+	}, func() float64 { return boolean(w.live()) })
+}
+
+// DescribeMetrics makes all that the service has.
+func DescribeMetrics(m *telemetry.Metrics) {
+	service.DescribeMetrics(m)
+	httpapi.DescribeMetrics(m)
+	stream.DescribeMetrics(m)
+	stream.DescribeLag(m)
+	newObserver(m, "", zerolog.Nop())
+	notifierMetrics(m)
+	gauges(m, "", working{})
 }
 
 func boolean(b bool) float64 {

@@ -15,6 +15,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
 	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
@@ -34,6 +35,7 @@ type parts struct {
 	prober    *probe.Prober
 	engine    *monitor.Engine
 	schedules *monitorstream.Schedules
+	lag       *stream.Lag // of the stream's consumers
 }
 
 // New opens the service and starts watching. Stop it.
@@ -48,8 +50,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	tel := platform.Telemetry
-	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Registry, cfg.Monitor.Region, tel.Log)}
-	publisher, err := stream.NewPublisher(platform.NATS, tel.Registry, tel.Log)
+	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Metrics, cfg.Monitor.Region, tel.Log)}
+	publisher, err := stream.NewPublisher(platform.NATS, tel.Metrics, tel.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := p.startEngine(); err != nil {
 		return nil, err
 	}
-	notify, err := newNotifier(cfg.SMTP, p.store, tel.Registry, p.obs.Trouble)
+	notify, err := newNotifier(cfg.SMTP, p.store, tel.Metrics, p.obs.Trouble)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +87,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 func (p *parts) startSchedules() (err error) {
 	p.schedules, err = monitorstream.NewSchedules(p.platform.NATS, p.cfg.StreamReplicas, source{p.store}, p.obs.compared, p.obs.Trouble, p.platform.Telemetry.Log)
-	if err == nil {
-		p.platform.Push("schedules", 5*time.Second, p.schedules.Stop)
+	if err != nil {
+		return err
 	}
+	p.platform.Push("schedules", 5*time.Second, p.schedules.Stop)
+	p.lag, err = stream.NewLag(p.platform.NATS, p.platform.Telemetry.Metrics, subject.StreamChecks)
 	return err
 }
 
@@ -110,7 +114,9 @@ func (p *parts) startEngine() (err error) {
 		return err
 	}
 	p.platform.Push("consumer", 5*time.Second, consumer.Stop)
-	gauges(p.platform.Telemetry.Registry, cfg.Region, p.engine, egress, consumer.Live)
+	gauges(p.platform.Telemetry.Metrics, cfg.Region, working{
+		inFlight: p.engine.InFlight, waiting: p.engine.Waiting, age: p.engine.Age, egress: egress.IsUp, live: consumer.Live, most: cfg.Concurrency,
+	})
 	return nil
 }
 

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/alert"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/mail"
 	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
@@ -36,18 +36,19 @@ type notifier struct {
 
 var errNoRelay = errors.New("no mail relay is configured (BEACONPOST_SMTP_HOST)")
 
-func newNotifier(cfg mail.Config, store *monitorpg.Store, reg prometheus.Registerer, trouble func(string, error)) (*notifier, error) {
-	f := promauto.With(reg)
-	n := &notifier{
-		store: store, trouble: trouble,
-		sent: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "beaconpost_notifications_total", Help: "Messages of alert policies by channel's kind and result: sent, pending (to be tried again) or failed.",
-		}, []string{"channel", "result"}),
-		delay: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "beaconpost_notification_delay_seconds", Help: "Time from when a message was due to when it was sent, gathering and retries included.",
+func notifierMetrics(m *telemetry.Metrics) (sent *prometheus.CounterVec, delay prometheus.Histogram) {
+	return m.Counters(telemetry.Metric{
+			Name: "beaconpost_notifications_total", Labels: []string{"channel", "result"},
+			Help: "Messages of alert policies by channel's kind and result: sent, pending (to be tried again) or failed.", Worry: "Failed or pending grows.",
+		}), m.Histogram(telemetry.Metric{
+			Name: "beaconpost_notification_delay_seconds", Help: "Time from when a message was due to when it was sent, gathering and retries included.", Worry: "Its p99 is above two minutes.",
 			Buckets: []float64{.1, .5, 1, 5, 15, 30, 45, 60, 120, 300, 900, 3600, 14400},
-		}),
-	}
+		})
+}
+
+func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, trouble func(string, error)) (*notifier, error) {
+	n := &notifier{store: store, trouble: trouble}
+	n.sent, n.delay = notifierMetrics(m)
 	for _, result := range []string{"sent", "pending", "failed"} {
 		n.sent.WithLabelValues(alert.Email, result)
 	}

@@ -90,7 +90,7 @@ func (s *Sender) Test(ctx context.Context, job *delivery.Job) (*delivery.Attempt
 func (s *Sender) send(ctx context.Context, job *delivery.Job, timing *wire.Timing) *delivery.Attempt {
 	traced, span := s.tracer.Start(telemetry.WithTraceparent(ctx, job.Traceparent), http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(traced)}
+	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(traced), Sampled: telemetry.Sampled(traced)}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil // no randomness: nothing was sent, the message comes back

@@ -119,6 +119,7 @@ func (a *Appender) flush(ctx context.Context, items []*entry) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	start := time.Now()
+	waited := a.patience - items[0].deadline.Sub(start) // the first has waited longest
 	live := make([]*entry, 0, len(items))
 	for _, e := range items {
 		err := e.ctx.Err()
@@ -133,7 +134,7 @@ func (a *Appender) flush(ctx context.Context, items []*entry) {
 	}
 	inOrder(live)
 	a.commit(ctx, live)
-	a.metrics.flushed(len(items), time.Since(start))
+	a.metrics.flushed(len(items), waited, time.Since(start))
 }
 
 // inOrder sorts entries. Tenants, and keys within a tenant, are written in one order everywhere: two flushes cannot deadlock over

@@ -22,6 +22,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgcluster"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
@@ -60,7 +61,7 @@ func (b *bench) open(url string) {
 	require.NoError(b.t, err)
 	b.t.Cleanup(db.Close)
 	b.reg = prometheus.NewRegistry()
-	b.Appender, err = NewAppender(db, b, time.Minute, NewMetrics(b.reg))
+	b.Appender, err = NewAppender(db, b, time.Minute, NewMetrics(telemetry.NewMetrics(b.reg)))
 	require.NoError(b.t, err)
 	require.NoError(b.t, b.Close(b.t.Context()))
 	b.batcher = batch.New(batch.Config{MaxItems: queueSize, Queue: queueSize}, b.flush)

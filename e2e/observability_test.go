@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/stack"
+)
+
+const observability = "../deploy/k8s/observability"
+
+// program finds one of Prometheus' programs: on PATH, or where scripts/deps.sh has put them.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	path, err := filepath.Abs("../bin/tools/prometheus/usr/bin/" + name)
+	require.NoError(t, err)
+	require.FileExists(t, path, "make deps-test brings it")
+	return path
+}
+
+// alertRule is one of alerts.yaml.
+type alertRule struct {
+	Alert       string
+	Expr        string
+	Annotations map[string]string
+}
+
+func alertRules(t *testing.T) (list []alertRule) {
+	t.Helper()
+	text, err := os.ReadFile(observability + "/alerts.yaml")
+	require.NoError(t, err)
+	var file struct {
+		Groups []struct{ Rules []alertRule }
+	}
+	require.NoError(t, yaml.Unmarshal(text, &file))
+	for _, group := range file.Groups {
+		list = append(list, group.Rules...)
+	}
+	require.NotEmpty(t, list)
+	return list
+}
+
+// Rules are valid, do for each case what is expected, and each has a case and a runbook.
+func TestAlertRules(t *testing.T) {
+	t.Parallel()
+	promtool := program(t, "promtool")
+	require.NoError(t, stack.Command(t.Context(), observability, promtool, "check", "rules", "alerts.yaml"))
+	require.NoError(t, stack.Command(t.Context(), observability, promtool, "test", "rules", "alerts_test.yaml"))
+	cases, err := os.ReadFile(observability + "/alerts_test.yaml")
+	require.NoError(t, err)
+	readme, err := os.ReadFile("../docs/runbooks/README.md")
+	require.NoError(t, err)
+	for _, rule := range alertRules(t) {
+		name := strings.TrimPrefix(rule.Alert, "Beaconpost")
+		require.Contains(t, string(cases), "name: "+name+" fires\n")
+		require.Contains(t, string(cases), "name: "+name+" is quiet\n")
+		require.True(t, strings.HasSuffix(rule.Annotations["runbook_url"], "/docs/runbooks/"+name+".md"), rule.Alert)
+		runbook, err := os.ReadFile("../docs/runbooks/" + name + ".md")
+		require.NoError(t, err)
+		for _, heading := range []string{"\n## What it means\n", "\n## What to look at\n", "\n## What to do\n"} {
+			require.Contains(t, string(runbook), heading, name)
+		}
+		require.Contains(t, string(readme), "("+name+".md)")
+	}
+}
+
+var (
+	settingName = regexp.MustCompile("`(?:BEACONPOST)?(_?[A-Z][A-Z0-9_]{6,})`")
+	metricName  = regexp.MustCompile("beaconpost_[a-z0-9_]+")
+	selector    = regexp.MustCompile(`(beaconpost_[a-z0-9_]+|probe_[a-z_]+)(?:\{([^}]*)\})?`)
+	labelName   = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)`)
+)
+
+// exported gives the documented name of a metric or of one of a histogram's series.
+func exported(types map[string]string, name string) string {
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		if base, ok := strings.CutSuffix(name, suffix); ok && types[base] == "histogram" {
+			return base
+		}
+	}
+	return name
+}
+
+// Runbooks name metrics and settings that there are.
+func TestRunbooksNameWhatThereIs(t *testing.T) {
+	t.Parallel()
+	types, _ := documented(t)
+	var settings strings.Builder
+	for _, service := range []string{"ingest", "delivery", "monitor"} {
+		readme, err := os.ReadFile("../services/" + service + "/README.md")
+		require.NoError(t, err)
+		settings.Write(readme)
+	}
+	files, err := filepath.Glob("../docs/runbooks/*.md")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, name := range metricName.FindAllString(string(text), -1) {
+			require.NotEmpty(t, types[exported(types, name)], "%s: %s", file, name)
+		}
+		for _, name := range settingName.FindAllStringSubmatch(string(text), -1) {
+			if strings.HasPrefix(name[1], "_") {
+				require.Contains(t, settings.String(), "`BEACONPOST"+name[1]+"`", file)
+			}
+		}
+	}
+}
+
+// prometheus is a running server.
+type prometheus struct {
+	t   *testing.T
+	url string
+}
+
+// startPrometheus has a server scrape the services, and the tenant's monitors as the job that watches our own ingress, every second.
+func (s *system) startPrometheus(features ...string) *prometheus {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	port, err := stack.FreePort(s.t.Context())
+	require.NoError(s.t, err)
+	rules, err := filepath.Abs(observability + "/alerts.yaml")
+	require.NoError(s.t, err)
+	monitors, err := url.Parse(s.MonitorURL)
+	require.NoError(s.t, err)
+	config := fmt.Sprintf(`
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [%q]
+scrape_configs:
+  - {job_name: beaconpost, static_configs: [{targets: [%q, %q, %q]}]}
+  - {job_name: beaconpost-ingress, metrics_path: /v1/monitors/metrics, authorization: {credentials: %q}, static_configs: [{targets: [%q]}]}
+`, rules, s.Ingest.Admin, s.Deliveries[0].Admin, s.Monitor.Admin, s.APIKey, monitors.Host)
+	require.NoError(s.t, os.WriteFile(dir+"/prometheus.yml", []byte(config), 0o600))
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	process, err := stack.Spawn("prometheus", dir+"/prometheus.log", program(s.t, "prometheus"), os.Environ(),
+		"--config.file="+dir+"/prometheus.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+address, "--enable-feature="+strings.Join(features, ","))
+	require.NoError(s.t, err)
+	s.t.Cleanup(process.Kill)
+	p := &prometheus{s.t, "http://" + address}
+	require.Eventually(s.t, func() bool {
+		_, err := stack.Get(s.t.Context(), p.url+"/-/ready")
+		return err == nil
+	}, 30*time.Second, 100*time.Millisecond)
+	return p
+}
+
+// query gives how many series an expression has now.
+func (p *prometheus) query(expr string) int {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/api/v1/query?query="+url.QueryEscape(expr), nil)
+	require.NoError(p.t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(p.t, err)
+	defer resp.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []any }
+	}
+	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(&answer))
+	require.Equal(p.t, "success", answer.Status, "%s: %s", expr, answer.Error)
+	return len(answer.Data.Result)
+}
+
+// A real Prometheus scrapes a system with traffic and failures. Every alert can be evaluated, and names metrics and labels that there are.
+func TestAlertsSeeTheSystem(t *testing.T) {
+	t.Parallel()
+	s := startSystem(t, 1)
+	s.startMonitor()
+	s.receive(nil, nil)
+	s.receive(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil)
+	target := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}))
+	t.Cleanup(target.Close)
+	s.call(s.APIKey, "POST", "/v1/monitors", map[string]any{
+		"name": "ingress", "kind": "http", "url": target.URL, "interval": "10s", "timeout": "2s", "tls": map[string]any{"insecure_skip_verify": true},
+	}, &struct{}{})
+	p, native := s.startPrometheus("exemplar-storage"), s.startPrometheus("native-histograms")
+	for range 20 {
+		s.call(s.APIKey, "POST", "/v1/events", map[string]any{"event_type": "order.created", "payload": map[string]any{}}, &struct{}{})
+	}
+	types, labels := documented(t)
+	var missing []string
+	look := func() bool {
+		missing = nil
+		for _, rule := range alertRules(t) {
+			for _, found := range selector.FindAllStringSubmatch(rule.Expr, -1) {
+				if strings.HasSuffix(found[1], "_trouble_total") {
+					continue // there is none, so far
+				}
+				if p.query(found[1]) == 0 {
+					missing = append(missing, rule.Alert+": "+found[1])
+				}
+			}
+		}
+		return len(missing) == 0
+	}
+	require.Eventually(t, look, 60*time.Second, time.Second, "no data: %v", &missing)
+	for _, rule := range alertRules(t) {
+		p.query(rule.Expr)
+		for _, found := range selector.FindAllStringSubmatch(rule.Expr, -1) {
+			name := exported(types, found[1])
+			if strings.HasPrefix(name, "probe_") {
+				continue // a tenant's: see the monitors' scrape
+			}
+			require.NotEmpty(t, types[name], "%s names %s", rule.Alert, found[1])
+			for _, label := range labelName.FindAllStringSubmatch(found[2], -1) {
+				known := slices.Contains(labels[name], label[1]) || label[1] == "le" && types[name] == "histogram"
+				require.True(t, known, "%s: %s has no label %s", rule.Alert, name, label[1])
+			}
+		}
+	}
+	require.Positive(t, p.query(`beaconpost_http_requests_total{route="/v1/events"}`), "the route of the error budget")
+	require.Eventually(t, func() bool {
+		return native.query(`histogram_count(beaconpost_delivery_first_attempt_latency_seconds) > 0`) > 0
+	}, 30*time.Second, time.Second, "there are native histograms")
+	require.Zero(t, p.query(`ALERTS{alertstate="firing",severity="critical"}`), "a healthy system is quiet")
+}
