@@ -181,8 +181,74 @@ func (p *prometheus) query(expr string) int {
 	return len(answer.Data.Result)
 }
 
-// A real Prometheus scrapes a system with traffic and failures. Every alert can be evaluated, and names metrics and labels that there are.
-func TestAlertsSeeTheSystem(t *testing.T) {
+// dashboard is one of Grafana's, as far as it is looked at here.
+type dashboard struct {
+	UID, Title, Description string
+	Panels                  []struct {
+		Type, Title, Description string
+		Targets                  []struct{ Expr string }
+	}
+}
+
+func dashboards(t *testing.T) (list []dashboard) {
+	t.Helper()
+	files, err := filepath.Glob(observability + "/dashboards/*.json")
+	require.NoError(t, err)
+	require.Len(t, files, 6)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var d dashboard
+		require.NoError(t, json.Unmarshal(text, &d))
+		require.Equal(t, "beaconpost-"+strings.TrimSuffix(filepath.Base(file), ".json"), d.UID, "links lead to it")
+		list = append(list, d)
+	}
+	return list
+}
+
+// expression is something that Prometheus is asked, and where.
+type expression struct{ where, expr string }
+
+// panelQueries are those of all panels, with the variables as Grafana fills them in.
+func panelQueries(t *testing.T) (list []expression) {
+	t.Helper()
+	fill := strings.NewReplacer("$__rate_interval", "30s", "$__range", "5m", "$namespace", ".*", "$instance", ".*")
+	for _, d := range dashboards(t) {
+		require.NotEmpty(t, d.Description, d.Title)
+		for _, panel := range d.Panels {
+			if panel.Type == "row" {
+				continue
+			}
+			where := d.Title + ": " + panel.Title
+			require.NotEmpty(t, panel.Description, "%s: what does good look like?", where)
+			require.NotEmpty(t, panel.Targets, where)
+			for _, target := range panel.Targets {
+				list = append(list, expression{where, fill.Replace(target.Expr)})
+			}
+		}
+	}
+	return list
+}
+
+// requireKnown holds that an expression names metrics and labels that there are.
+func requireKnown(t *testing.T, e expression, types map[string]string, labels map[string][]string) {
+	t.Helper()
+	for _, found := range selector.FindAllStringSubmatch(e.expr, -1) {
+		name := exported(types, found[1])
+		if strings.HasPrefix(name, "probe_") {
+			continue // a tenant's: see the monitors' scrape
+		}
+		require.NotEmpty(t, types[name], "%s names %s", e.where, found[1])
+		for _, label := range labelName.FindAllStringSubmatch(found[2], -1) {
+			known := slices.Contains(labels[name], label[1]) || label[1] == "le" && types[name] == "histogram" || label[1] == "namespace" || label[1] == "instance"
+			require.True(t, known, "%s: %s has no label %s", e.where, name, label[1])
+		}
+	}
+}
+
+// A real Prometheus scrapes a system with traffic and failures. Every panel shows something, every alert can be evaluated, and all name metrics and labels
+// that there are.
+func TestDashboardsAndAlertsSeeTheSystem(t *testing.T) {
 	t.Parallel()
 	s := startSystem(t, 1)
 	s.startMonitor()
@@ -194,41 +260,43 @@ func TestAlertsSeeTheSystem(t *testing.T) {
 		"name": "ingress", "kind": "http", "url": target.URL, "interval": "10s", "timeout": "2s", "tls": map[string]any{"insecure_skip_verify": true},
 	}, &struct{}{})
 	p, native := s.startPrometheus("exemplar-storage"), s.startPrometheus("native-histograms")
-	for range 20 {
-		s.call(s.APIKey, "POST", "/v1/events", map[string]any{"event_type": "order.created", "payload": map[string]any{}}, &struct{}{})
+	send := func() {
+		for range 5 {
+			s.call(s.APIKey, "POST", "/v1/events", map[string]any{"event_type": "order.created", "payload": map[string]any{}}, &struct{}{})
+		}
+		s.call(s.APIKey, "GET", "/v1/deliveries", nil, &struct{}{})
 	}
 	types, labels := documented(t)
+	panels := panelQueries(t)
+	var alerts []expression
+	for _, rule := range alertRules(t) {
+		alerts = append(alerts, expression{rule.Alert, rule.Expr})
+	}
+	for _, e := range slices.Concat(panels, alerts) {
+		requireKnown(t, e, types, labels)
+	}
 	var missing []string
 	look := func() bool {
+		send()
 		missing = nil
-		for _, rule := range alertRules(t) {
-			for _, found := range selector.FindAllStringSubmatch(rule.Expr, -1) {
-				if strings.HasSuffix(found[1], "_trouble_total") {
-					continue // there is none, so far
-				}
-				if p.query(found[1]) == 0 {
-					missing = append(missing, rule.Alert+": "+found[1])
+		for _, e := range panels {
+			if p.query(e.expr) == 0 {
+				missing = append(missing, e.where+": "+e.expr)
+			}
+		}
+		for _, e := range alerts {
+			for _, found := range selector.FindAllStringSubmatch(e.expr, -1) {
+				if !strings.HasSuffix(found[1], "_trouble_total") && p.query(found[1]) == 0 { // of trouble there is none, so far
+					missing = append(missing, e.where+": "+found[1])
 				}
 			}
 		}
 		return len(missing) == 0
 	}
-	require.Eventually(t, look, 60*time.Second, time.Second, "no data: %v", &missing)
-	for _, rule := range alertRules(t) {
-		p.query(rule.Expr)
-		for _, found := range selector.FindAllStringSubmatch(rule.Expr, -1) {
-			name := exported(types, found[1])
-			if strings.HasPrefix(name, "probe_") {
-				continue // a tenant's: see the monitors' scrape
-			}
-			require.NotEmpty(t, types[name], "%s names %s", rule.Alert, found[1])
-			for _, label := range labelName.FindAllStringSubmatch(found[2], -1) {
-				known := slices.Contains(labels[name], label[1]) || label[1] == "le" && types[name] == "histogram"
-				require.True(t, known, "%s: %s has no label %s", rule.Alert, name, label[1])
-			}
-		}
+	require.Eventually(t, look, 90*time.Second, time.Second, "no data: %v", &missing)
+	for _, e := range alerts {
+		p.query(e.expr)
 	}
-	require.Positive(t, p.query(`beaconpost_http_requests_total{route="/v1/events"}`), "the route of the error budget")
 	require.Eventually(t, func() bool {
 		return native.query(`histogram_count(beaconpost_delivery_first_attempt_latency_seconds) > 0`) > 0
 	}, 30*time.Second, time.Second, "there are native histograms")

@@ -21,7 +21,10 @@ func (h *Hosted) Handler() http.Handler { return h.API }
 
 // Admin serves metrics, health and pprof.
 func (h *Hosted) Admin() http.Handler {
-	return httpapi.Admin(h.Platform.Telemetry.Registry, h.Ready)
+	mux := http.NewServeMux()
+	mux.Handle("/", httpapi.Admin(h.Platform.Telemetry.Registry, h.Ready))
+	mux.Handle("/log-level", h.Platform.Telemetry.LogLevel)
+	return mux
 }
 
 // Ready says whether requests can be served now, or why not.

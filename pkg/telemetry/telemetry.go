@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,7 @@ type Config struct {
 // Telemetry is passed to whatever logs, counts or traces.
 type Telemetry struct {
 	Log      zerolog.Logger
+	LogLevel http.Handler // shows and changes what is logged, on the admin port
 	Registry *prometheus.Registry
 	Metrics  *Metrics // of Registry
 	Tracer   trace.Tracer
@@ -45,10 +47,12 @@ type Telemetry struct {
 
 // New makes the three. Without an exporter spans still have ids, so that logs and attempts can name their trace.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
-	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	first, err := zerolog.ParseLevel(cfg.LogLevel)
 	if err != nil {
 		return nil, fmt.Errorf("parse log level %q: %w", cfg.LogLevel, err)
 	}
+	logged := &level{}
+	logged.set(first)
 	provider, err := newProvider(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,8 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	metrics := NewMetrics(registry)
 	buildInfo(metrics, cfg.Service, cfg.Version)
 	return &Telemetry{
-		Log:      zerolog.New(cfg.LogWriter).Level(level).With().Timestamp().Str("service", cfg.Service).Logger(),
+		Log:      zerolog.New(cfg.LogWriter).Level(zerolog.TraceLevel).Sample(logged).With().Timestamp().Str("service", cfg.Service).Logger(),
+		LogLevel: logged,
 		Registry: registry,
 		Metrics:  metrics,
 		Tracer:   provider.Tracer("github.com/beaconpost/beaconpost"),

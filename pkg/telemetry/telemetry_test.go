@@ -225,3 +225,39 @@ beaconpost_build_info{service="ingest",version="1.2.3"} 1
 		require.NoError(t, testutil.GatherAndCompare(tel.Registry, strings.NewReader(want), "beaconpost_build_info"))
 	}
 }
+
+func TestTheLogLevelCanBeChanged(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	tel := open(t, telemetry.Config{LogWriter: &out})
+	child := tel.Log.With().Str("part", "x").Logger()
+	ask := func(method, body string) (int, string) {
+		w := httptest.NewRecorder()
+		tel.LogLevel.ServeHTTP(w, httptest.NewRequest(method, "/log-level", strings.NewReader(body)))
+		return w.Code, w.Body.String()
+	}
+	logged := func() int {
+		out.Reset()
+		child.Debug().Msg("d")
+		child.Info().Msg("i")
+		child.Error().Msg("e")
+		return strings.Count(out.String(), "\n")
+	}
+	require.Equal(t, 2, logged())
+	code, text := ask(http.MethodPut, "debug\n")
+	require.Equal(t, 200, code)
+	require.Equal(t, "debug\n", text)
+	require.Equal(t, 3, logged())
+	for _, wrong := range []string{"", "loud", "fatal", "disabled", strings.Repeat("x", 1000)} {
+		code, text = ask(http.MethodPut, wrong)
+		require.Equal(t, 400, code, wrong)
+		require.Contains(t, text, "trace, debug, info, warn, error")
+	}
+	code, _ = ask(http.MethodPut, "error")
+	require.Equal(t, 200, code)
+	require.Equal(t, 1, logged())
+	_, text = ask(http.MethodGet, "")
+	require.Equal(t, "error\n", text)
+	code, _ = ask(http.MethodPost, "debug")
+	require.Equal(t, 405, code)
+}

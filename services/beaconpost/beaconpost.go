@@ -3,6 +3,7 @@ package beaconpost
 
 //go:generate go run ./internal/configdoc
 //go:generate go run ./internal/metricsdoc
+//go:generate go run ./internal/dashboards
 
 import (
 	"context"

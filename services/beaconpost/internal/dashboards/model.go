@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// dashboard is one, whose uid stays what it is: links and bookmarks lead to it.
+type dashboard struct {
+	name  string // of its file, and behind beaconpost- its uid
+	title string
+	what  string
+	rows  []row
+}
+
+type row struct {
+	title  string
+	panels []panel
+}
+
+// panel shows queries. good says what it looks like while all is well, for whoever sees it for the first time, at night.
+type panel struct {
+	title   string
+	good    string
+	unit    string // of Grafana: s, ops, short, percentunit, bytes
+	stat    bool   // one number, not a graph
+	queries []query
+}
+
+type query struct{ expr, legend string }
+
+// of narrows a metric to what the variables say. matchers are further ones, such as `outcome="missed"`.
+func of(metric string, matchers ...string) string {
+	return metric + "{" + strings.Join(append(matchers, `namespace=~"$namespace"`, `instance=~"$instance"`), ", ") + "}"
+}
+
+func rate(metric string, matchers ...string) string {
+	return "rate(" + of(metric, matchers...) + "[$__rate_interval])"
+}
+
+// in narrows an expression to one service: instances say themselves which they are.
+func in(service, expr string) string {
+	return expr + " and on (instance) beaconpost_build_info{service=" + fmt.Sprintf("%q", service) + "}"
+}
+
+func quantile(q float64, metric, by string, matchers ...string) string {
+	return fmt.Sprintf("histogram_quantile(%g, sum by (%s) (%s))", q, strings.TrimSuffix("le, "+by, ", "), rate(metric+"_bucket", matchers...))
+}
+
+// quantiles shows the median and the tail of a histogram.
+func quantiles(title, good, metric string, matchers ...string) panel {
+	return panel{title: title, good: good, unit: "s", queries: []query{
+		{quantile(.5, metric, "", matchers...), "p50"}, {quantile(.95, metric, "", matchers...), "p95"}, {quantile(.99, metric, "", matchers...), "p99"},
+	}}
+}
+
+func graph(title, good, unit, expr, legend string) panel {
+	return panel{title: title, good: good, unit: unit, queries: []query{{expr, legend}}}
+}
+
+func number(title, good, unit, expr string) panel {
+	return panel{title: title, good: good, unit: unit, stat: true, queries: []query{{expr, ""}}}
+}
+
+// red is rate, errors and duration of a service's API.
+func red(service string) row {
+	return row{"API", []panel{
+		graph("Requests", "Follows what clients send.", "reqps", "sum by (route) ("+in(service, rate("beaconpost_http_requests_total"))+")", "{{route}}"),
+		graph("Server errors", "0. A 503 is Postgres away or too much at once, a 500 a bug.", "percentunit",
+			`sum by (status) (`+in(service, rate("beaconpost_http_requests_total", `status=~"5.."`))+`) / scalar(sum(`+in(service, rate("beaconpost_http_requests_total"))+`)) or vector(0)`, "{{status}}"),
+		{title: "Duration", good: "Flat. The p99 of a route that grows alone has a statement that became slow.", unit: "s", queries: []query{
+			{"histogram_quantile(0.99, sum by (le, route) (" + in(service, rate("beaconpost_http_request_duration_seconds_bucket")) + "))", "p99 {{route}}"},
+		}},
+	}}
+}
+
+// use is what a service needs of the machine and of Postgres.
+func use(service string) row {
+	return row{"Resources", []panel{
+		graph("CPU", "Below what the container may use.", "short", "sum by (instance) ("+in(service, rate("process_cpu_seconds_total"))+")", "{{instance}}"),
+		graph("Resident memory", "Flat.", "bytes", in(service, of("process_resident_memory_bytes")), "{{instance}}"),
+		graph("Goroutines", "Follows the load, and comes back.", "short", in(service, of("go_goroutines")), "{{instance}}"),
+		graph("Connections to Postgres", "Used below max.", "short", "sum by (state) ("+in(service, of("beaconpost_postgres_connections"))+")", "{{state}}"),
+	}}
+}
+
+const (
+	columns = 24
+	height  = 8
+)
+
+// model gives Grafana's JSON model (schema 39).
+func (d dashboard) model() map[string]any {
+	var panels []any
+	y, id := 0, 0
+	next := func() int { id++; return id }
+	for _, r := range d.rows {
+		panels = append(panels, map[string]any{"id": next(), "type": "row", "title": r.title, "collapsed": false, "gridPos": map[string]int{"x": 0, "y": y, "w": columns, "h": 1}, "panels": []any{}})
+		y++
+		width := columns / min(len(r.panels), 4)
+		for i, p := range r.panels {
+			panels = append(panels, p.model(next(), i%4*width, y+i/4*height, width))
+		}
+		y += (len(r.panels) + 3) / 4 * height
+	}
+	return map[string]any{
+		"uid": "beaconpost-" + d.name, "title": d.title, "description": d.what, "tags": []string{"beaconpost"}, "schemaVersion": 39, "version": 1, "editable": true,
+		"time": map[string]string{"from": "now-3h", "to": "now"}, "refresh": "30s", "timezone": "browser", "graphTooltip": 1,
+		"templating": map[string]any{"list": variables()}, "annotations": map[string]any{"list": []any{}},
+		"links":  []any{map[string]any{"type": "dashboards", "title": "Beaconpost", "tags": []string{"beaconpost"}, "asDropdown": false, "includeVars": true, "keepTime": true}},
+		"panels": panels,
+	}
+}
+
+func variables() []any {
+	label := func(name, from string) map[string]any {
+		return map[string]any{
+			"name": name, "label": name, "type": "query", "datasource": source(), "query": map[string]string{"query": "label_values(" + from + ", " + name + ")", "refId": name},
+			"refresh": 2, "includeAll": true, "allValue": ".*", "multi": true, "current": map[string]any{"text": "All", "value": "$__all"}, "sort": 1,
+		}
+	}
+	return []any{
+		map[string]any{"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": map[string]any{}},
+		label("namespace", "beaconpost_build_info"), label("instance", `beaconpost_build_info{namespace=~"$namespace"}`),
+	}
+}
+
+func source() map[string]string {
+	return map[string]string{"type": "prometheus", "uid": "${datasource}"}
+}
+
+func (p panel) model(id, x, y, width int) map[string]any {
+	kind := "timeseries"
+	options := map[string]any{"legend": map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": true}, "tooltip": map[string]any{"mode": "multi", "sort": "desc"}}
+	if p.stat {
+		kind, options = "stat", map[string]any{"reduceOptions": map[string]any{"calcs": []string{"lastNotNull"}}, "colorMode": "none", "graphMode": "area"}
+	}
+	var targets []any
+	for i, q := range p.queries {
+		targets = append(targets, map[string]any{"refId": string(rune('A' + i)), "datasource": source(), "expr": q.expr, "legendFormat": q.legend, "exemplar": !p.stat})
+	}
+	return map[string]any{
+		"id": id, "type": kind, "title": p.title, "description": p.good, "datasource": source(), "gridPos": map[string]int{"x": x, "y": y, "w": width, "h": height}, "targets": targets, "options": options,
+		"fieldConfig": map[string]any{"defaults": map[string]any{"unit": p.unit, "min": 0, "custom": map[string]any{"fillOpacity": 5, "showPoints": "never", "spanNulls": 120000}}, "overrides": []any{}},
+	}
+}
