@@ -180,10 +180,11 @@ func logRequest(log *zerolog.Logger, r *http.Request, route string, status, size
 	if status >= http.StatusInternalServerError || n.aborted {
 		level = zerolog.ErrorLevel
 	}
-	if log.GetLevel() > level {
-		return
+	event := log.WithLevel(level)
+	if !event.Enabled() {
+		return // what follows is worked out for each request
 	}
-	event := log.WithLevel(level).Str("method", r.Method).Str("route", route).Int("status", status).Int("response_bytes", size).
+	event = event.Str("method", r.Method).Str("route", route).Int("status", status).Int("response_bytes", size).
 		Int64("request_bytes", r.ContentLength).Dur("duration_ms", elapsed).
 		Str("trace_id", telemetry.TraceID(r.Context()))
 	if n.principal.Kind != "" {
