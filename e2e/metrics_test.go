@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +16,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
@@ -79,5 +84,80 @@ func TestMetricsAreTheDocumentedOnes(t *testing.T) {
 	}
 	for _, name := range []string{"beaconpost_events_accepted_total", "beaconpost_delivery_first_attempt_latency_seconds", "beaconpost_scheduler_lag_seconds", "beaconpost_consumer_pending"} {
 		require.True(t, seen[name], name)
+	}
+}
+
+// seriesOf counts the series of each of our metrics.
+func (s *system) seriesOf(process *stack.Process) map[string]int {
+	s.t.Helper()
+	series := map[string]int{}
+	for line := range strings.Lines(s.metrics(process)) {
+		if name := metricName.FindString(line); name != "" && strings.HasPrefix(line, name) {
+			series[name]++
+		}
+	}
+	require.NotEmpty(s.t, series)
+	return series
+}
+
+// However many tenants there are, and whatever is asked for, there are no more series.
+func TestSeriesDoNotGrowWithTenants(t *testing.T) {
+	t.Parallel()
+	const tenants = 10_000
+	s := startSystem(t, 1)
+	s.startMonitor()
+	answering := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(answering.Close)
+	operator, err := s.OperatorToken()
+	require.NoError(t, err)
+	s.query(`WITH t AS (INSERT INTO tenants (id, name) SELECT gen_random_uuid(), 'tenant ' || n FROM generate_series(1, $1::int) n RETURNING 1) SELECT count(*)::text FROM t`, tenants)
+	ids := strings.Split(s.query(`SELECT string_agg(id::text, ' ') FROM tenants WHERE name LIKE 'tenant %'`), " ")
+	require.Len(t, ids, tenants)
+	// Every hundredth has an endpoint, so that delivery has to do with many too.
+	for i := 0; i < tenants; i += 100 {
+		s.call(operator, "POST", "/v1/endpoints", map[string]any{"url": answering.URL, "tenant_id": ids[i]}, &struct{}{})
+	}
+	post := func(list []string) {
+		var all errgroup.Group
+		all.SetLimit(8)
+		for _, id := range list {
+			all.Go(func() error {
+				status, answer, err := s.Post(t.Context(), operator, "POST", "/v1/events", []byte(`{"event_type":"order.created","payload":{},"tenant_id":"`+id+`"}`), "")
+				if err == nil && status != http.StatusAccepted {
+					err = fmt.Errorf("%d %s", status, answer)
+				}
+				return err
+			})
+		}
+		require.NoError(t, all.Wait())
+	}
+	odd := func(n int) {
+		for i := range n {
+			_, _, err := s.Post(t.Context(), operator, "GET", "/v1/"+strings.Repeat("x", 1+i%30)+"/"+ids[i], nil, "")
+			require.NoError(t, err)
+		}
+	}
+	delivered := func(n int) {
+		require.Eventually(t, func() bool {
+			return s.query(`SELECT count(*)::text FROM deliveries WHERE status = 'delivered'`) == strconv.Itoa(n)
+		}, 60*time.Second, 100*time.Millisecond)
+	}
+	post(ids[:1])
+	odd(1)
+	delivered(1)
+	processes := []*stack.Process{s.Ingest, s.Deliveries[0], s.Monitor}
+	var before []map[string]int
+	for _, p := range processes {
+		before = append(before, s.seriesOf(p))
+	}
+	post(ids[1:])
+	odd(200)
+	delivered(tenants / 100)
+	for i, p := range processes {
+		for name, n := range s.seriesOf(p) {
+			if !strings.HasPrefix(name, "beaconpost_consumer_") { // are looked at every 15 s: of the shards, some had not been before
+				require.Equal(t, before[i][name], n, name)
+			}
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package beaconpost_test
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -196,4 +197,38 @@ func TestUpEndsWithItsPostgres(t *testing.T) {
 	i.wantCode(1)
 	require.Contains(t, i.stderr.String(), "private Postgres ended by itself")
 	up(t, i.dir, nil).stop()
+}
+
+// With --observe a Prometheus scrapes all three services, and ends with the rest.
+func TestUpObserve(t *testing.T) {
+	t.Parallel()
+	_, environ := servers(t)
+	tools, err := filepath.Abs("../../bin/tools/prometheus/usr/bin")
+	require.NoError(t, err)
+	i := up(t, t.TempDir(), append(environ, "PATH="+os.Getenv("PATH")+":"+tools), "--observe")
+	_, rest, found := strings.Cut(i.stdout.String(), "prometheus http://")
+	require.True(t, found, i.stdout.String())
+	address, _, _ := strings.Cut(rest, " ")
+	get := func(path string) string {
+		resp, err := http.Get("http://" + address + path) //nolint:noctx // of a test
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(text)
+	}
+	i.await("all three are scraped", func() bool { return strings.Contains(get("/api/v1/query?query=count(beaconpost_build_info)"), `"3"`) })
+	require.Contains(t, get("/api/v1/rules"), "BeaconpostDeliveriesUnaccounted")
+	http.DefaultClient.CloseIdleConnections()
+	i.stop()
+	_, err = http.Get("http://" + address + "/-/ready") //nolint:noctx // of a test
+	require.Error(t, err, "it has ended")
+}
+
+func TestUpObserveWithoutPrometheus(t *testing.T) {
+	t.Parallel()
+	_, environ := servers(t)
+	p := startUp(t, t.TempDir(), append(environ, "PATH=/nowhere"), "--observe")
+	p.wantCode(1)
+	require.Contains(t, p.stderr.String(), "no program prometheus on PATH")
 }

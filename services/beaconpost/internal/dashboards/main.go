@@ -1,4 +1,4 @@
-// Command dashboards writes Grafana's dashboards into deploy/k8s/observability/dashboards. It is run by `make generate`, in the directory of
+// Command dashboards writes Grafana's dashboards into deploy/k8s/observability/dashboards, and a copy of the alerts for the single binary. It is run by `make generate`, in the directory of
 // services/beaconpost. What they show is in the files beside this one.
 package main
 
@@ -18,6 +18,22 @@ func main() {
 			os.Exit(1)
 		}
 	}
+	if err := copyAlerts(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "dashboards:", err)
+		os.Exit(1)
+	}
+}
+
+// copyAlerts puts the alerts where the single binary can embed them.
+func copyAlerts() error {
+	text, err := os.ReadFile("../../deploy/k8s/observability/alerts.yaml")
+	if err != nil {
+		return fmt.Errorf("read alerts: %w", err)
+	}
+	if err := os.WriteFile("internal/up/alerts.yaml", text, 0o644); err != nil { //nolint:gosec // for everybody
+		return fmt.Errorf("copy alerts: %w", err)
+	}
+	return nil
 }
 
 func write(d dashboard) error {

@@ -14,7 +14,7 @@ Beaconpost is ready (%.1f s): %s
   data       %[3]s
   admin      ingest http://%[4]s, delivery http://%[5]s, monitor http://%[6]s  (/metrics, /readyz)
   receivers  on this machine may be called (loopback is allowed here, refused in production)
-
+%[8]s
 Try it, in another terminal:
 
   export BEACONPOST_URL=%[2]s BEACONPOST_API_KEY=%[7]s
@@ -32,6 +32,14 @@ Try it, in another terminal:
 Ctrl-C drains and stops everything; the next start goes on where this one was.
 `
 
+// observed says where Prometheus is, in a line of its own.
+func (s *system) observed() string {
+	if s.prometheusURL == "" {
+		return ""
+	}
+	return "  prometheus " + s.prometheusURL + "  (alerts at /alerts; Grafana's dashboards are in deploy/k8s/observability)\n"
+}
+
 // announce tells people what runs where and what to do next.
 func (s *system) announce(took time.Duration) {
 	file, err := demo.Read(s.dir)
@@ -42,5 +50,5 @@ func (s *system) announce(took time.Duration) {
 	if err != nil {
 		dir = s.dir
 	}
-	_, _ = fmt.Fprintf(s.out, welcome, took.Seconds(), file.URL, dir, file.Admin["ingest"], file.Admin["delivery"], file.Admin["monitor"], file.APIKey)
+	_, _ = fmt.Fprintf(s.out, welcome, took.Seconds(), file.URL, dir, file.Admin["ingest"], file.Admin["delivery"], file.Admin["monitor"], file.APIKey, s.observed())
 }

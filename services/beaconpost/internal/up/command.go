@@ -3,6 +3,7 @@
 //
 //	DIR/postgres/       the private cluster          DIR/nats/        JetStream's files
 //	DIR/secrets.keys    keys that seal secrets       DIR/local.jwk    key that signs local JWTs (local.jwks.json: its public half)
+//	DIR/prometheus/     with --observe
 //	DIR/demo.json       URL and API key of the demo tenant, written when everything is ready
 package up
 
@@ -41,6 +42,7 @@ func Command(version string) *cli.Command {
 				_, err := adminAddrs(text)
 				return err
 			}},
+			&cli.BoolFlag{Name: "observe", Usage: "start Prometheus too, which has to be installed, and say where it is"},
 			&cli.StringFlag{Name: "log-level", Usage: "trace, debug, info, warn or error", Value: "warn", Sources: cli.EnvVars("BEACONPOST_LOG_LEVEL")},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -50,7 +52,7 @@ func Command(version string) *cli.Command {
 			}
 			return run(ctx, options{
 				dir: cmd.String("data-dir"), listen: cmd.String("listen"), admin: admin, logLevel: cmd.String("log-level"),
-				version: version, environ: os.Environ(), out: cmd.Root().Writer, log: os.Stderr,
+				version: version, environ: os.Environ(), observe: cmd.Bool("observe"), out: cmd.Root().Writer, log: os.Stderr,
 			})
 		},
 	}

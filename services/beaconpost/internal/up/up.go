@@ -33,6 +33,7 @@ type options struct {
 	dir, listen, logLevel, version string
 	admin                          []string
 	environ                        []string
+	observe                        bool      // with Prometheus
 	out                            io.Writer // for people
 	log                            io.Writer
 }
@@ -53,6 +54,8 @@ type system struct {
 	natsOptions []nats.Option
 	services    []service.Service
 	adminAddrs  map[string]string
+
+	prometheusURL string // "": there is none
 }
 
 // run starts everything, waits for ctx or a failure, and stops everything in reverse order.
@@ -85,6 +88,13 @@ func run(ctx context.Context, o options) error {
 // start brings up one thing after the other; each pushes its own stop step. The address is taken first: a port in use should be told
 // before anything was started.
 func (s *system) start(ctx context.Context) error {
+	prometheus := ""
+	if s.observe {
+		var err error
+		if prometheus, err = findPrometheus(); err != nil {
+			return err
+		}
+	}
 	if err := prepareDir(s.dir); err != nil {
 		return err
 	}
@@ -107,6 +117,11 @@ func (s *system) start(ctx context.Context) error {
 	}
 	if err := s.startServices(ctx); err != nil {
 		return err
+	}
+	if s.observe {
+		if err := s.startPrometheus(ctx, prometheus); err != nil {
+			return err
+		}
 	}
 	file, err := s.ensureDemo(ctx)
 	if err != nil {
