@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -108,21 +109,25 @@ func TestSeriesDoNotGrowWithTenants(t *testing.T) {
 	s.startMonitor()
 	answering := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(answering.Close)
-	operator, err := s.OperatorToken()
-	require.NoError(t, err)
 	s.query(`WITH t AS (INSERT INTO tenants (id, name) SELECT gen_random_uuid(), 'tenant ' || n FROM generate_series(1, $1::int) n RETURNING 1) SELECT count(*)::text FROM t`, tenants)
 	ids := strings.Split(s.query(`SELECT string_agg(id::text, ' ') FROM tenants WHERE name LIKE 'tenant %'`), " ")
 	require.Len(t, ids, tenants)
+	tokens := make([]string, tenants)
+	for i, id := range ids {
+		var err error
+		tokens[i], err = s.TenantToken(uuid.MustParse(id))
+		require.NoError(t, err)
+	}
 	// Every hundredth has an endpoint, so that delivery has to do with many too.
 	for i := 0; i < tenants; i += 100 {
-		s.call(operator, "POST", "/v1/endpoints", map[string]any{"url": answering.URL, "tenant_id": ids[i]}, &struct{}{})
+		s.call(tokens[i], "POST", "/v1/endpoints", map[string]any{"url": answering.URL}, &struct{}{})
 	}
 	post := func(list []string) {
 		var all errgroup.Group
 		all.SetLimit(8)
-		for _, id := range list {
+		for _, token := range list {
 			all.Go(func() error {
-				status, answer, err := s.Post(t.Context(), operator, "POST", "/v1/events", []byte(`{"event_type":"order.created","payload":{},"tenant_id":"`+id+`"}`), "")
+				status, answer, err := s.Post(t.Context(), token, "POST", "/v1/events", []byte(`{"event_type":"order.created","payload":{}}`), "")
 				if err == nil && status != http.StatusAccepted {
 					err = fmt.Errorf("%d %s", status, answer)
 				}
@@ -133,7 +138,7 @@ func TestSeriesDoNotGrowWithTenants(t *testing.T) {
 	}
 	odd := func(n int) {
 		for i := range n {
-			_, _, err := s.Post(t.Context(), operator, "GET", "/v1/"+strings.Repeat("x", 1+i%30)+"/"+ids[i], nil, "")
+			_, _, err := s.Post(t.Context(), tokens[i], "GET", "/v1/"+strings.Repeat("x", 1+i%30)+"/"+ids[i], nil, "")
 			require.NoError(t, err)
 		}
 	}
@@ -142,7 +147,7 @@ func TestSeriesDoNotGrowWithTenants(t *testing.T) {
 			return s.query(`SELECT count(*)::text FROM deliveries WHERE status = 'delivered'`) == strconv.Itoa(n)
 		}, 60*time.Second, 100*time.Millisecond)
 	}
-	post(ids[:1])
+	post(tokens[:1])
 	odd(1)
 	delivered(1)
 	processes := []*stack.Process{s.Ingest, s.Deliveries[0], s.Monitor}
@@ -150,7 +155,7 @@ func TestSeriesDoNotGrowWithTenants(t *testing.T) {
 	for _, p := range processes {
 		before = append(before, s.seriesOf(p))
 	}
-	post(ids[1:])
+	post(tokens[1:])
 	odd(200)
 	delivered(tenants / 100)
 	for i, p := range processes {

@@ -264,7 +264,13 @@ func TestDashboardsAndAlertsSeeTheSystem(t *testing.T) {
 		for range 5 {
 			s.call(s.APIKey, "POST", "/v1/events", map[string]any{"event_type": "order.created", "payload": map[string]any{}}, &struct{}{})
 		}
-		s.call(s.APIKey, "GET", "/v1/deliveries", nil, &struct{}{})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Deliveries[0].API+"/v1/deliveries", http.NoBody)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+s.APIKey)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode)
 	}
 	types, labels := documented(t)
 	panels := panelQueries(t)

@@ -210,7 +210,7 @@ func TestUpObserve(t *testing.T) {
 	require.True(t, found, i.stdout.String())
 	address, _, _ := strings.Cut(rest, " ")
 	get := func(path string) string {
-		resp, err := http.Get("http://" + address + path) //nolint:noctx // of a test
+		resp, err := http.Get("http://" + address + path)
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
@@ -221,7 +221,7 @@ func TestUpObserve(t *testing.T) {
 	require.Contains(t, get("/api/v1/rules"), "BeaconpostDeliveriesUnaccounted")
 	http.DefaultClient.CloseIdleConnections()
 	i.stop()
-	_, err = http.Get("http://" + address + "/-/ready") //nolint:noctx // of a test
+	_, err = http.Get("http://" + address + "/-/ready")
 	require.Error(t, err, "it has ended")
 }
 

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/beaconpost/beaconpost/pkg/auth"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
 )
 
 // Build compiles the programs into dir. root is the repository.
@@ -24,11 +27,21 @@ func Build(ctx context.Context, root, dir string) (Binaries, error) {
 
 // OperatorToken mints a credential that may create tenants.
 func (s *Stack) OperatorToken() (string, error) {
+	return s.mint(auth.Claims{Scopes: auth.Scopes{auth.ScopeOperator}})
+}
+
+// TenantToken mints a credential of a tenant, with every scope.
+func (s *Stack) TenantToken(id uuid.UUID) (string, error) {
+	return s.mint(auth.Claims{Tenant: tenant.ID(id), Scopes: auth.AllTenantScopes()})
+}
+
+func (s *Stack) mint(claims auth.Claims) (string, error) {
 	key, err := auth.LoadOrCreateLocalKey(s.keyFile)
 	if err != nil {
 		return "", err
 	}
-	return auth.Mint(key, auth.Claims{Scopes: auth.Scopes{auth.ScopeOperator}, Subject: issuer, TTL: 4 * time.Hour, Issuer: issuer, Audience: "beaconpost"})
+	claims.Subject, claims.TTL, claims.Issuer, claims.Audience = issuer, 4*time.Hour, issuer, "beaconpost"
+	return auth.Mint(key, claims)
 }
 
 func (s *Stack) firstTenant(ctx context.Context) error {

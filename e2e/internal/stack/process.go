@@ -18,6 +18,7 @@ const stopLimit = 60 * time.Second
 type Process struct {
 	Name  string
 	Admin string // address of the admin port; "" if it has none
+	API   string // address of the API
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
@@ -66,7 +67,7 @@ func (s *Stack) service(ctx context.Context, name, listen string) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	p.Admin = admin
+	p.Admin, p.API = admin, listen
 	err = p.await(ctx, func() bool {
 		_, err := Get(ctx, "http://"+admin+"/readyz")
 		return err == nil

@@ -6,7 +6,7 @@ func overview() dashboard {
 			number("Accepted deliveries nobody works on", "0. Above it for five minutes an alert fires.", "short", "max("+of("beaconpost_deliveries_unaccounted")+")"),
 			number("Events refused", "0.", "ops", "sum("+rate("beaconpost_events_refused_total")+")"),
 			number("First attempts within 5 s", "Above 99 %.", "percentunit",
-				"sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le="5"`)+") / sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+")"),
+				"sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+") / sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+")"),
 			number("Promised checks that were made", "Above 99.9 %.", "percentunit",
 				"sum("+rate("beaconpost_scheduler_slots_total", `outcome!="missed"`)+") / sum("+rate("beaconpost_scheduler_slots_total")+")"),
 		}},
@@ -14,7 +14,7 @@ func overview() dashboard {
 			graph("Burn rate: posted events", "Below 1. The objective is that 99.9 % are not answered 5xx.", "short",
 				`sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`, `status=~"5.."`)+`) / sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`)+`) / 0.001 or vector(0)`, "events"),
 			graph("Burn rate: first attempts", "Below 1. The objective is that 99 % end within 5 s of acceptance.", "short",
-				`(1 - sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le="5"`)+`) / sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+`)) / 0.01`, "first attempts"),
+				`(1 - sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+`) / sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+`)) / 0.01`, "first attempts"),
 			graph("Burn rate: checks", "Below 1. The objective is that 99.9 % of the promised checks are made.", "short",
 				`sum(`+rate("beaconpost_scheduler_slots_total", `outcome="missed"`)+`) / sum(`+rate("beaconpost_scheduler_slots_total")+`) / 0.001`, "checks"),
 		}},
@@ -49,7 +49,7 @@ func ingest() dashboard {
 		}},
 		{"Group commit", []panel{
 			{title: "Events per flush", good: "Grows with the load: that is how it keeps up.", unit: "short", queries: []query{
-				{"sum(" + rate("beaconpost_group_commit_events_sum") + ") / sum(" + rate("beaconpost_group_commit_events_count") + ")", "mean"}, {quantile(.99, "beaconpost_group_commit_events", ""), "p99"},
+				{"sum(" + rate("beaconpost_group_commit_events_sum") + ") / sum(" + rate("beaconpost_group_commit_events_count") + ")", "mean"}, {quantile(.99, "beaconpost_group_commit_events"), "p99"},
 			}},
 			quantiles("Time of a flush", "Milliseconds. Seconds: Postgres is slow.", "beaconpost_group_commit_duration_seconds"),
 			quantiles("Wait for a flush", "Not longer than a flush.", "beaconpost_group_commit_wait_seconds"),

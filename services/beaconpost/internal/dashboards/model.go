@@ -43,14 +43,14 @@ func in(service, expr string) string {
 	return expr + " and on (instance) beaconpost_build_info{service=" + fmt.Sprintf("%q", service) + "}"
 }
 
-func quantile(q float64, metric, by string, matchers ...string) string {
-	return fmt.Sprintf("histogram_quantile(%g, sum by (%s) (%s))", q, strings.TrimSuffix("le, "+by, ", "), rate(metric+"_bucket", matchers...))
+func quantile(q float64, metric string, matchers ...string) string {
+	return fmt.Sprintf("histogram_quantile(%g, sum by (le) (%s))", q, rate(metric+"_bucket", matchers...))
 }
 
 // quantiles shows the median and the tail of a histogram.
 func quantiles(title, good, metric string, matchers ...string) panel {
 	return panel{title: title, good: good, unit: "s", queries: []query{
-		{quantile(.5, metric, "", matchers...), "p50"}, {quantile(.95, metric, "", matchers...), "p95"}, {quantile(.99, metric, "", matchers...), "p99"},
+		{quantile(.5, metric, matchers...), "p50"}, {quantile(.95, metric, matchers...), "p95"}, {quantile(.99, metric, matchers...), "p99"},
 	}}
 }
 

@@ -50,22 +50,55 @@ func (s *system) startPrometheus(ctx context.Context, program string) error {
 	if err != nil {
 		return fmt.Errorf("find a port for Prometheus: %w", err)
 	}
-	log, err := os.Create(filepath.Join(dir, "prometheus.log")) //nolint:gosec // in the data directory
+	p, err := startProcess(filepath.Join(dir, "prometheus.log"), program, "--config.file="+filepath.Join(dir, "prometheus.yml"),
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--enable-feature=exemplar-storage")
 	if err != nil {
-		return fmt.Errorf("set up Prometheus: %w", err)
-	}
-	defer log.Close()                                                                                                                      //nolint:errcheck // the process has its own
-	cmd := exec.Command(program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:gosec,noctx // found on PATH; it is stopped in order
-		"--web.listen-address="+address, "--enable-feature=exemplar-storage")
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start Prometheus: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	s.stack.Push("Prometheus", observeStop+time.Second, func(ctx context.Context) error { return endProcess(ctx, cmd, ended) })
+	s.stack.Push("Prometheus", observeStop+time.Second, p.end)
 	s.prometheusURL = "http://" + address
-	return s.awaitPrometheus(ctx, ended, log.Name())
+	return s.awaitPrometheus(ctx, p)
+}
+
+// process is a program that runs beside us.
+type process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{} // closed when it has ended
+	err  error         // how; read it after that
+}
+
+func startProcess(log, program string, args ...string) (*process, error) {
+	file, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	p := &process{cmd: exec.CommandContext(context.Background(), program, args...), log: log, done: make(chan struct{})} // it is stopped in order
+	p.cmd.Stdout, p.cmd.Stderr = file, file
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// end asks it to end, and ends it when it does not.
+func (p *process) end(ctx context.Context) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	ctx, cancel := context.WithTimeout(ctx, observeStop)
+	defer cancel()
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return errors.New("it did not end in time")
+	}
 }
 
 func (s *system) writePrometheus(dir string) error {
@@ -82,7 +115,7 @@ func (s *system) writePrometheus(dir string) error {
 }
 
 // awaitPrometheus waits until it answers. That it ends is no failure of ours, but a start that does not work is told.
-func (s *system) awaitPrometheus(ctx context.Context, ended chan error, log string) error {
+func (s *system) awaitPrometheus(ctx context.Context, p *process) error {
 	ctx, cancel := context.WithTimeout(ctx, observeStart)
 	defer cancel()
 	for {
@@ -97,29 +130,13 @@ func (s *system) awaitPrometheus(ctx context.Context, ended chan error, log stri
 			}
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("Prometheus ended (%w): see %s", err, log) //nolint:staticcheck // a name
+		case <-p.done:
+			return fmt.Errorf("Prometheus ended (%w): see %s", p.err, p.log) //nolint:staticcheck // a name
 		default:
 		}
 		if !lifecycle.Wait(ctx, observePoll) {
-			return fmt.Errorf("Prometheus did not become ready: see %s", log) //nolint:staticcheck // a name
+			return fmt.Errorf("Prometheus did not become ready: see %s", p.log) //nolint:staticcheck // a name
 		}
-	}
-}
-
-// endProcess asks a process to end, and ends it when it does not.
-func endProcess(ctx context.Context, cmd *exec.Cmd, ended <-chan error) error {
-	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	ctx, cancel := context.WithTimeout(ctx, observeStop)
-	defer cancel()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		_ = cmd.Process.Kill()
-		<-ended
-		return errors.New("it did not end in time")
 	}
 }
 
