@@ -10,6 +10,8 @@ VERSION ?= $(shell git describe --tags --match 'v*' --always --dirty 2>/dev/null
 GOTEST ?=
 ARGS ?=
 TEST_TIMEOUT ?= 30m
+# Most tests wait: for slots, retries, restarts. More of them at a time than there are processors take half as long.
+TEST_PARALLEL ?= 4
 FUZZTIME ?= 10s
 
 MAKEFLAGS += --no-print-directory
@@ -40,7 +42,7 @@ run: deps build ## Run the whole of Beaconpost on this machine (ARGS='…' for o
 
 .PHONY: test
 test: deps-test ## Run all tests (GOTEST='-run X' for go test's options)
-	go test -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+	go test -count=1 -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
 
 .PHONY: race
 race: deps-test ## Run all tests with the race detector (needs a C compiler)
