@@ -306,5 +306,6 @@ func TestDashboardsAndAlertsSeeTheSystem(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return native.query(`histogram_count(beaconpost_delivery_first_attempt_latency_seconds) > 0`) > 0
 	}, 30*time.Second, time.Second, "there are native histograms")
+	require.Eventually(t, func() bool { return p.query(`beaconpost_endpoints_in_trouble{state="open"} == 1`) == 1 }, 40*time.Second, time.Second, "the endpoint that answers 503")
 	require.Zero(t, p.query(`ALERTS{alertstate="firing",severity="critical"}`), "a healthy system is quiet")
 }

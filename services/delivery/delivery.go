@@ -304,12 +304,22 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	}
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
-	group.Every(lagEvery, func(ctx context.Context) {
-		bounded, cancel := context.WithTimeout(ctx, lagEvery)
-		defer cancel()
-		if err := lag.Look(bounded); err != nil && ctx.Err() == nil {
-			obs.Trouble("look at consumers", err)
+	look := func(doing string, what func(context.Context) error) {
+		group.Every(lagEvery, func(ctx context.Context) {
+			bounded, cancel := context.WithTimeout(ctx, lagEvery)
+			defer cancel()
+			if err := what(bounded); err != nil && ctx.Err() == nil {
+				obs.Trouble(doing, err)
+			}
+		})
+	}
+	look("look at consumers", lag.Look)
+	look("count endpoints in trouble", func(ctx context.Context) error {
+		counts, err := store.Breakers(ctx)
+		if err == nil {
+			obs.inTrouble(counts)
 		}
+		return err
 	})
 	group.Every(cfg.Delivery.SweepInterval, func(ctx context.Context) { sweep(ctx, cfg.Delivery, store, obs) })
 	platform.Push("reconciler", 5*time.Second, group.Stop)

@@ -30,6 +30,7 @@ type observer struct {
 	republished prometheus.Counter
 	trouble     *prometheus.CounterVec
 	breaker     *prometheus.CounterVec
+	troubled    *prometheus.GaugeVec
 	disabled    *prometheus.CounterVec
 	probes      prometheus.Counter
 	drained     prometheus.Counter
@@ -86,6 +87,11 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 		Name: "beaconpost_endpoint_breaker_transitions_total", Labels: []string{"state"}, Help: "Breakers of endpoints that changed their state, by the new one.",
 		Worry: "`open` grows fast: many endpoints at once are more likely our network than theirs.",
 	})
+	o.troubled = m.Gauges(telemetry.Metric{
+		Name: "beaconpost_endpoints_in_trouble", Labels: []string{"state"},
+		Help:  "Endpoints of all tenants that failed lately, by state: failing, open (deliveries are parked) or draining. Every replica says the same.",
+		Worry: "`open` jumps: many endpoints at once are more likely our network than theirs.",
+	})
 	o.disabled = m.Counters(telemetry.Metric{
 		Name: "beaconpost_endpoints_disabled_total", Labels: []string{"reason"}, Help: "Endpoints that were disabled, by reason: gone (410) or disabled (uninterrupted failure).", Worry: "Many at once.",
 	})
@@ -103,6 +109,7 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 	for _, state := range []health.State{health.Open, health.Draining, health.Closed} {
 		o.breaker.WithLabelValues(string(state))
 	}
+	o.inTrouble(nil)
 	for _, reason := range []health.Reason{health.ByGone, health.ByDisabling} {
 		o.disabled.WithLabelValues(string(reason))
 	}
@@ -116,6 +123,13 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 		o.attempts.WithLabelValues(result)
 	}
 	return o
+}
+
+// inTrouble shows how many endpoints are in which state.
+func (o *observer) inTrouble(counts map[health.State]int) {
+	for _, state := range []health.State{health.Failing, health.Open, health.Draining} {
+		o.troubled.WithLabelValues(string(state)).Set(float64(counts[state]))
+	}
 }
 
 func latencyBuckets() []float64 {

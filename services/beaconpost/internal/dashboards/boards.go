@@ -73,7 +73,8 @@ func delivery() dashboard {
 			graph("Republished", "0 without an outage.", "ops", "sum("+rate("beaconpost_reconciler_republished_total")+")", "republished"),
 		}},
 		{"Endpoints in trouble", []panel{
-			graph("Breakers", "Some, of endpoints that are down.", "ops", "sum by (state) ("+rate("beaconpost_endpoint_breaker_transitions_total")+")", "{{state}}"),
+			graph("Endpoints in trouble", "A few, of endpoints that are down.", "short", "max by (state) ("+of("beaconpost_endpoints_in_trouble")+")", "{{state}}"),
+			graph("Breakers that move", "Some.", "ops", "sum by (state) ("+rate("beaconpost_endpoint_breaker_transitions_total")+")", "{{state}}"),
 			{title: "Parked and drained", good: "Drained follows an endpoint that came back.", unit: "ops", queries: []query{
 				{"sum(" + rate("beaconpost_deliveries_overflowed_total") + ")", "parked: more than it takes"}, {"sum(" + rate("beaconpost_deliveries_drained_total") + ")", "drained"},
 				{"sum(" + rate("beaconpost_endpoint_probes_total") + ")", "probes"}, {"sum(" + rate("beaconpost_deliveries_expired_total") + ")", "expired"},

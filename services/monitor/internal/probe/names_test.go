@@ -23,13 +23,9 @@ type names struct {
 func newNames(t testing.TB, certs ...tls.Certificate) *names {
 	t.Helper()
 	n := &names{records: make(map[string][]dns.RR)}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	n.udp = packets.LocalAddr().String()
+	packets, stream := onePort(t)
+	n.udp, n.tcp = packets.LocalAddr().String(), stream.Addr().String()
 	n.serve(t, &dns.Server{PacketConn: packets, Handler: n})
-	stream, err := net.Listen("tcp", n.udp) // truncated answers are asked for again at the same port
-	require.NoError(t, err)
-	n.tcp = stream.Addr().String()
 	n.serve(t, &dns.Server{Listener: stream, Handler: n})
 	if len(certs) > 0 {
 		secure, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certs})
@@ -38,6 +34,24 @@ func newNames(t testing.TB, certs ...tls.Certificate) *names {
 		n.serve(t, &dns.Server{Listener: secure, Handler: n})
 	}
 	return n
+}
+
+// onePort listens by UDP and TCP at the same port, because truncated answers are asked for again there. Somebody may have a port that is free for the other.
+func onePort(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var refused error
+	for range 50 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		require.NoError(t, err)
+		stream, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, stream
+		}
+		refused = err
+		require.NoError(t, packets.Close())
+	}
+	require.NoError(t, refused)
+	return nil, nil
 }
 
 func (n *names) serve(t testing.TB, server *dns.Server) {
