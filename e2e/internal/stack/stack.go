@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -218,16 +219,25 @@ func (s *Stack) Logs() map[string]string {
 	return ends
 }
 
-// FreePort gives a TCP port of loopback that nobody listens on.
+// Ports are chosen below those that Linux gives to outgoing connections and to whoever asks for any: a free one would be taken by one of these before it is
+// listened on.
+const (
+	firstPort = 15000
+	portCount = 15000
+)
+
+var nextPort atomic.Int64 //nolint:gochecknoglobals // of this process: behind the first one
+
+// FreePort gives a TCP port of loopback that nobody listens on, another one each time.
 func FreePort(ctx context.Context) (int, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var refused error
+	for range 100 {
+		port := firstPort + (os.Getpid()*97+int(nextPort.Add(1)))%portCount
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, ln.Close()
+		}
+		refused = err
 	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
+	return 0, refused
 }

@@ -171,7 +171,7 @@ func (p *Prober) askAt(ctx context.Context, transport, server string, question *
 			return answer, nil
 		}
 	}
-	if _, own := ours(err); own || ctx.Err() != nil {
+	if _, own := ours(err); own || ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) { // the last try ends when the check does
 		return nil, err
 	}
 	return nil, &net.DNSError{Err: err.Error(), Name: question.Question[0].Name, Server: server}
