@@ -93,8 +93,12 @@ func converse(ctx context.Context, conn *dns.Conn, transport string, question *d
 	if isUDP(transport) {
 		tries = udpTries
 	}
-	client := dns.Client{Net: transport, Timeout: max(time.Until(deadline)/time.Duration(tries), time.Millisecond)}
-	for range tries {
+	share := max(time.Until(deadline)/time.Duration(tries), time.Millisecond)
+	for try := 1; try <= tries; try++ {
+		client := dns.Client{Net: transport, Timeout: share}
+		if try == tries {
+			client.Timeout += time.Second // it is the end of ctx that ends the last one, or it would not be known why it ended
+		}
 		// The end of ctx closes the socket; its deadline on the socket would hide which of the two ended.
 		answer, _, err = client.ExchangeWithConnContext(context.WithoutCancel(ctx), question, conn)
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
