@@ -52,65 +52,58 @@ func (m *Metrics) Families() []Family {
 	})
 }
 
-// register panics if the metric cannot be: its name or labels are wrong, or it exists. That is a mistake in the program.
-func (m *Metrics) register(c prometheus.Collector, kind string, what Metric) {
+// made registers a metric and gives it. It panics if the metric cannot be: its name or labels are wrong, or it exists. That is a mistake in the program.
+func made[T prometheus.Collector](m *Metrics, kind string, what Metric, c T) T {
 	m.reg.MustRegister(c)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	what.Labels = append(slices.Sorted(maps.Keys(what.Const)), what.Labels...)
 	m.families[what.Name] = Family{what, kind}
+	return c
+}
+
+func (w *Metric) opts() prometheus.Opts {
+	return prometheus.Opts{Name: w.Name, Help: w.Help, ConstLabels: w.Const}
 }
 
 // Counter makes one.
 func (m *Metrics) Counter(what Metric) prometheus.Counter {
-	c := prometheus.NewCounter(prometheus.CounterOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const})
-	m.register(c, "counter", what)
-	return c
+	return made(m, "counter", what, prometheus.NewCounter(prometheus.CounterOpts(what.opts())))
 }
 
 // Counters makes a counter for each combination of values of its labels.
 func (m *Metrics) Counters(what Metric) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const}, what.Labels)
-	m.register(c, "counter", what)
-	return c
+	return made(m, "counter", what, prometheus.NewCounterVec(prometheus.CounterOpts(what.opts()), what.Labels))
 }
 
 // CounterOf makes one whose value is read when it is asked for.
 func (m *Metrics) CounterOf(what Metric, read func() float64) {
-	m.register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const}, read), "counter", what)
+	made(m, "counter", what, prometheus.NewCounterFunc(prometheus.CounterOpts(what.opts()), read))
 }
 
 // Gauge makes one.
 func (m *Metrics) Gauge(what Metric) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const})
-	m.register(g, "gauge", what)
-	return g
+	return made(m, "gauge", what, prometheus.NewGauge(prometheus.GaugeOpts(what.opts())))
 }
 
 // Gauges makes a gauge for each combination of values of its labels.
 func (m *Metrics) Gauges(what Metric) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const}, what.Labels)
-	m.register(g, "gauge", what)
-	return g
+	return made(m, "gauge", what, prometheus.NewGaugeVec(prometheus.GaugeOpts(what.opts()), what.Labels))
 }
 
 // GaugeOf makes one whose value is read when it is asked for. Several with the same name differ in Const.
 func (m *Metrics) GaugeOf(what Metric, read func() float64) {
-	m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: what.Name, Help: what.Help, ConstLabels: what.Const}, read), "gauge", what)
+	made(m, "gauge", what, prometheus.NewGaugeFunc(prometheus.GaugeOpts(what.opts()), read))
 }
 
 // Histogram makes one that has both forms: classic buckets, and native ones that grow by a tenth for whoever scrapes them.
 func (m *Metrics) Histogram(what Metric) prometheus.Histogram {
-	h := prometheus.NewHistogram(histogram(what))
-	m.register(h, "histogram", what)
-	return h
+	return made(m, "histogram", what, prometheus.NewHistogram(histogram(what)))
 }
 
 // Histograms makes a histogram for each combination of values of its labels.
 func (m *Metrics) Histograms(what Metric) *prometheus.HistogramVec {
-	h := prometheus.NewHistogramVec(histogram(what), what.Labels)
-	m.register(h, "histogram", what)
-	return h
+	return made(m, "histogram", what, prometheus.NewHistogramVec(histogram(what), what.Labels))
 }
 
 const (

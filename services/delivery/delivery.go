@@ -305,13 +305,7 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
 	look := func(doing string, what func(context.Context) error) {
-		group.Every(lagEvery, func(ctx context.Context) {
-			bounded, cancel := context.WithTimeout(ctx, lagEvery)
-			defer cancel()
-			if err := what(bounded); err != nil && ctx.Err() == nil {
-				obs.Trouble(doing, err)
-			}
-		})
+		group.Every(lagEvery, lifecycle.Rounds(obs.Trouble, doing, lagEvery, func(ctx context.Context) (bool, error) { return false, what(ctx) }))
 	}
 	look("look at consumers", lag.Look)
 	look("count endpoints in trouble", func(ctx context.Context) error {

@@ -24,7 +24,7 @@ import (
 // register adds the routes of the API.
 func (p *parts) register(api *httpapi.API, notify *notifier) {
 	handlers := &monitorhttp.Handlers{
-		Store: monitorpg.NewTenancy(p.platform.DB, p.cfg.SecretsKeys), Runner: runner{p, make(chan struct{}, runsAtOnce)}, Tester: &tester{notifier: notify, last: map[tenant.ID]time.Time{}}, Beats: beats{p.store}, CheckAssertion: probe.CheckAssertion,
+		Store: monitorpg.NewTenancy(p.platform.DB, p.cfg.SecretsKeys), Runner: runner{p, monitor.NewRoom(runsAtOnce)}, Tester: &tester{notifier: notify, last: map[tenant.ID]time.Time{}}, Beats: beats{p.store}, CheckAssertion: probe.CheckAssertion,
 		Kept: ledger.Kept{Fives: p.cfg.Monitor.FiveRetention, Hours: p.cfg.Monitor.HourRetention},
 	}
 	handlers.Register(api)
@@ -38,19 +38,17 @@ const (
 // runner makes checks that somebody asks for.
 type runner struct {
 	*parts
-	room chan struct{}
+	room *monitor.Room
 }
 
 var _ monitorhttp.Runner = runner{}
 
 // CheckNow implements monitorhttp.Runner.
-func (r runner) CheckNow(ctx context.Context, _ tenant.ID, m *monitor.Monitor) check.Result {
-	select {
-	case r.room <- struct{}{}:
-		defer func() { <-r.room }()
-	default:
+func (r runner) CheckNow(ctx context.Context, t tenant.ID, m *monitor.Monitor) check.Result {
+	if !r.room.Take(t) {
 		return check.Result{Outcome: check.NotChecked, Cause: check.CauseOverload, Detail: "Too many checks are being made by hand.", StartedAt: time.Now()}
 	}
+	defer r.room.Give(t)
 	return r.prober.Check(ctx, &check.Job{Monitor: m.ID, Spec: &m.Spec, Version: m.Version, Timeout: m.Timeout, Degraded: m.Degraded})
 }
 

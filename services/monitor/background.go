@@ -24,29 +24,11 @@ const (
 	rolledUpTo = 48 * time.Hour
 )
 
-// rounds makes work of rounds: one after another as long as one says that there is more, each within most. An error ends them until the next time.
-func rounds(trouble func(string, error), doing string, most time.Duration, round func(context.Context) (more bool, err error)) func(context.Context) {
-	return func(ctx context.Context) {
-		for more := true; more && ctx.Err() == nil; {
-			bounded, cancel := context.WithTimeout(ctx, most)
-			var err error
-			more, err = round(bounded)
-			cancel()
-			if err != nil {
-				if ctx.Err() == nil {
-					trouble(doing, err)
-				}
-				return
-			}
-		}
-	}
-}
-
 // startBackground does what no result and no request asks for. Any number of replicas may do it.
 func (p *parts) startBackground() {
 	group := lifecycle.NewGroup(context.Background())
 	work := func(doing string, most time.Duration, round func(context.Context) (bool, error)) func(context.Context) {
-		return rounds(p.obs.Trouble, doing, most, round)
+		return lifecycle.Rounds(p.obs.Trouble, doing, most, round)
 	}
 	group.Every(lookEvery, work("look at monitors", roundMost, p.look))
 	group.Every(lookEvery, work("tell of incidents", roundMost, p.store.Tell))

@@ -62,8 +62,8 @@ func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, 
 
 // run starts the two loops in a group.
 func (n *notifier) run(group *lifecycle.Group) {
-	group.Every(alertEvery, rounds(n.trouble, "ask alert policies", roundMost, n.store.Alert))
-	group.Every(giveUpEvery, rounds(n.trouble, "give messages up", roundMost, func(ctx context.Context) (bool, error) { return false, n.store.GiveUp(ctx) }))
+	group.Every(alertEvery, lifecycle.Rounds(n.trouble, "ask alert policies", roundMost, n.store.Alert))
+	group.Every(giveUpEvery, lifecycle.Rounds(n.trouble, "give messages up", roundMost, func(ctx context.Context) (bool, error) { return false, n.store.GiveUp(ctx) }))
 	if n.sender != nil { // what this process cannot send another one can
 		group.Every(sendEvery, n.send)
 	}
@@ -106,9 +106,10 @@ func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 		return
 	}
 	n.sent.WithLabelValues(alert.Email, status).Inc()
-	if err == nil {
+	switch _, gone := errors.AsType[goneError](err); {
+	case err == nil:
 		n.delay.Observe(time.Since(o.Batch[0].DueAt).Seconds())
-	} else {
+	case !gone: // which is the tenant's doing
 		n.trouble("send messages", err)
 	}
 }

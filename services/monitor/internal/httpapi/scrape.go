@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -140,7 +139,7 @@ func (s *scraper) enter(t tenant.ID) (*scrapes, error) {
 		s.of[t] = own
 	}
 	if own.count == scrapesOfOne {
-		return nil, fault.Unavailable(errors.New("too many scrapes"), time.Second, fmt.Sprintf("%d scrapes of yours are under way.", own.count))
+		return nil, fault.TooManyRequests("too_many_scrapes", time.Second, fmt.Sprintf("%d scrapes of yours are under way.", own.count))
 	}
 	own.count++
 	return own, nil

@@ -52,7 +52,7 @@ type Engine struct {
 
 	loader   *batch.Batcher[Due]
 	recorder *batch.Batcher[*Finding]
-	slots    *room
+	slots    *Room
 	known    *lru.Cache[Key, *Monitor]
 	started  *lru.Cache[Key, time.Time] // the moment of the last slot that was begun here
 	away     atomic.Int64               // until then, in Unix nanoseconds, Postgres is not asked for monitors: it did not answer
@@ -74,7 +74,7 @@ func NewEngine(region string, concurrency int, ports Ports) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Ports: ports, region: region, slots: newRoom(concurrency), known: known, started: started}
+	e := &Engine{Ports: ports, region: region, slots: NewRoom(concurrency), known: known, started: started}
 	e.working, e.cut = context.WithCancel(context.Background())
 	e.waiting.timers = map[*time.Timer]bool{}
 	e.loader = batch.New(batch.Config{MaxItems: loadBatch, Parallel: 2, Spill: loadBatch / 4, Queue: loadQueue}, e.load)
@@ -201,13 +201,13 @@ func (e *Engine) begin(f *Finding, at time.Time) {
 	if !at.IsZero() {
 		f.Lag = max(f.StartedAt.Sub(at), 0)
 	}
-	if !e.slots.take(f.Monitor.Tenant) {
+	if !e.slots.Take(f.Monitor.Tenant) {
 		f.Outcome, f.Cause, f.Detail = check.NotChecked, check.CauseOverload, "The prober had no room for this check."
 		e.settle(f)
 		return
 	}
 	e.checks.Go(func() {
-		defer e.slots.give(f.Monitor.Tenant)
+		defer e.slots.Give(f.Monitor.Tenant)
 		e.check(f)
 	})
 }

@@ -190,8 +190,8 @@ func TestWithoutRoomACheckIsNotMade(t *testing.T) {
 			e.Submit(due)
 		}
 		other := tenant.ID(uuid.New())
-		require.True(t, e.slots.take(other), "another one has its own")
-		defer e.slots.give(other)
+		require.True(t, e.slots.Take(other), "another one has its own")
+		defer e.slots.Give(other)
 		time.Sleep(time.Second)
 		require.Equal(t, 3, e.InFlight())
 		require.Len(t, w.recorded, 1)

@@ -9,8 +9,8 @@ import (
 // tenantShare is the part of all checks at the same time that one tenant may have: one whose targets hang leaves some for the others.
 const tenantShare = 2
 
-// room shares out the checks that are made at the same time.
-type room struct {
+// Room shares out the checks that are made at the same time.
+type Room struct {
 	most int
 
 	mu  sync.Mutex
@@ -18,10 +18,11 @@ type room struct {
 	of  map[tenant.ID]int
 }
 
-func newRoom(most int) *room { return &room{most: most, of: map[tenant.ID]int{}} }
+// NewRoom makes room for so many checks.
+func NewRoom(most int) *Room { return &Room{most: most, of: map[tenant.ID]int{}} }
 
-// take says whether there is room for one more of a tenant. What was taken is given back.
-func (r *room) take(t tenant.ID) bool {
+// Take says whether there is room for one more of a tenant. What was taken is given back.
+func (r *Room) Take(t tenant.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.all >= r.most || r.of[t] >= max(r.most/tenantShare, 1) {
@@ -32,7 +33,8 @@ func (r *room) take(t tenant.ID) bool {
 	return true
 }
 
-func (r *room) give(t tenant.ID) {
+// Give gives back what was taken.
+func (r *Room) Give(t tenant.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all--
@@ -41,7 +43,7 @@ func (r *room) give(t tenant.ID) {
 	}
 }
 
-func (r *room) taken() int {
+func (r *Room) taken() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.all

@@ -39,6 +39,34 @@ func (b *tenancyBench) text(sql string, args ...any) (text string) {
 	return text
 }
 
+// whileChanged has fn wait for a monitor's state, which a transaction of its tenant holds that changes the monitor and is committed then. It gives fn's error.
+func (b *tenancyBench) whileChanged(id uuid.UUID, change string, fn func() error) error {
+	b.t.Helper()
+	held, hold, committed, done := make(chan struct{}), make(chan struct{}), make(chan error, 1), make(chan error, 1)
+	go func() {
+		committed <- b.store.db.InTenant(b.t.Context(), b.acme, func(ctx context.Context, q postgres.Querier) error {
+			defer close(held)
+			if _, err := q.Exec(ctx, change, b.acme.UUID(), id); err != nil {
+				return err
+			}
+			_, err := q.Exec(ctx, lookNow, b.acme.UUID(), id)
+			held <- struct{}{}
+			<-hold
+			return err
+		})
+	}()
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	<-held
+	go func() { done <- fn() }()
+	require.Eventually(b.t, func() bool {
+		return b.text(`SELECT count(*)::text FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND NOT l.granted`) != "0"
+	}, 10*time.Second, 10*time.Millisecond)
+	release()
+	require.NoError(b.t, <-committed)
+	return <-done
+}
+
 // A result waits for the lock of a state while somebody pauses the monitor: it must not overwrite what that asked for.
 func TestAPauseIsNotLostToAResult(t *testing.T) {
 	t.Parallel()
@@ -48,31 +76,11 @@ func TestAPauseIsNotLostToAResult(t *testing.T) {
 	_, err := b.background.Record(t.Context(), []*monitor.Finding{first})
 	require.NoError(t, err)
 	second := b.finding(id, time.Now(), check.Up)
-	held, hold, done := make(chan struct{}), make(chan struct{}), make(chan error, 2)
-	go func() {
-		done <- b.store.db.InTenant(t.Context(), b.acme, func(ctx context.Context, q postgres.Querier) error {
-			if _, err := q.Exec(ctx, `UPDATE monitors SET paused = true, version = version + 1, updated_at = now() WHERE tenant_id = $1 AND id = $2`, b.acme.UUID(), id); err != nil {
-				return err
-			}
-			_, err := q.Exec(ctx, lookNow, b.acme.UUID(), id)
-			close(held)
-			<-hold
-			return err
-		})
-	}()
-	release := sync.OnceFunc(func() { close(hold) })
-	defer release()
-	<-held
-	go func() {
+	err = b.whileChanged(id, `UPDATE monitors SET paused = true, version = version + 1, updated_at = now() WHERE tenant_id = $1 AND id = $2`, func() error {
 		_, err := b.background.Record(t.Context(), []*monitor.Finding{second})
-		done <- err
-	}()
-	require.Eventually(t, func() bool {
-		return b.text(`SELECT count(*)::text FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND NOT l.granted`) != "0"
-	}, 10*time.Second, 10*time.Millisecond)
-	release()
-	require.NoError(t, <-done)
-	require.NoError(t, <-done)
+		return err
+	})
+	require.NoError(t, err)
 	_, _, err = b.background.Look(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "paused", b.text(`SELECT status FROM monitor_states WHERE monitor_id = $1`, id))
@@ -195,29 +203,7 @@ func TestACallDoesNotOutliveItsMonitor(t *testing.T) {
 		return b.background.Beat(t.Context(), strings.Repeat("x", 32), verdict.Beat{Kind: verdict.BeatFail}, "")
 	}
 	require.NoError(t, call())
-	held, hold, done := make(chan struct{}), make(chan struct{}), make(chan error, 2)
-	go func() {
-		done <- b.store.db.InTenant(t.Context(), b.acme, func(ctx context.Context, q postgres.Querier) error {
-			if _, err := q.Exec(ctx, deleteMonitor, b.acme.UUID(), id); err != nil {
-				return err
-			}
-			_, err := q.Exec(ctx, lookNow, b.acme.UUID(), id)
-			close(held)
-			<-hold
-			return err
-		})
-	}()
-	release := sync.OnceFunc(func() { close(hold) })
-	defer release()
-	<-held
-	called := make(chan error, 1)
-	go func() { called <- call() }()
-	require.Eventually(t, func() bool {
-		return b.text(`SELECT count(*)::text FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND NOT l.granted`) != "0"
-	}, 10*time.Second, 10*time.Millisecond)
-	release()
-	require.NoError(t, <-done)
-	require.Error(t, <-called)
+	require.Error(t, b.whileChanged(id, deleteMonitor, call))
 	_, _, err := b.background.Look(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "0", b.text(`SELECT count(*)::text FROM incidents WHERE resolved_at IS NULL`))

@@ -1,4 +1,4 @@
-package monitor
+package lifecycle_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
 
 func TestRoundsGoOnWhileThereIsMoreAndWaitForNothing(t *testing.T) {
@@ -16,7 +18,7 @@ func TestRoundsGoOnWhileThereIsMoreAndWaitForNothing(t *testing.T) {
 		var told []error
 		trouble := func(_ string, err error) { told = append(told, err) }
 		made := 0
-		work := rounds(trouble, "x", time.Minute, func(context.Context) (bool, error) {
+		work := lifecycle.Rounds(trouble, "x", time.Minute, func(context.Context) (bool, error) {
 			made++
 			return made < 3, nil
 		})
@@ -25,7 +27,7 @@ func TestRoundsGoOnWhileThereIsMoreAndWaitForNothing(t *testing.T) {
 		require.Empty(t, told)
 
 		began := time.Now()
-		stuck := rounds(trouble, "x", time.Minute, func(ctx context.Context) (bool, error) {
+		stuck := lifecycle.Rounds(trouble, "x", time.Minute, func(ctx context.Context) (bool, error) {
 			<-ctx.Done() // a database that never answers
 			return true, ctx.Err()
 		})
@@ -34,7 +36,7 @@ func TestRoundsGoOnWhileThereIsMoreAndWaitForNothing(t *testing.T) {
 		require.Equal(t, []error{context.DeadlineExceeded}, told)
 
 		stopped, stop := context.WithCancel(t.Context())
-		rounds(trouble, "x", time.Minute, func(context.Context) (bool, error) {
+		lifecycle.Rounds(trouble, "x", time.Minute, func(context.Context) (bool, error) {
 			stop()
 			return true, errors.New("because of the stop")
 		})(stopped)
