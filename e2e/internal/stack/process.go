@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
 
 const stopLimit = 60 * time.Second
@@ -33,17 +36,24 @@ func Spawn(name, log, path string, environ []string, args ...string) (*Process, 
 	cmd := exec.CommandContext(context.Background(), path, args...)
 	cmd.Env = environ
 	cmd.Stdout, cmd.Stderr = file, file
-	cmd.SysProcAttr = diesWithParent()
-	if err := cmd.Start(); err != nil {
-		file.Close()
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	lifecycle.DieWithParent(cmd.SysProcAttr, syscall.SIGKILL)
+	p := &Process{Name: name, cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer file.Close()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is seen by what it wrote
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &Process{Name: name, cmd: cmd, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait() // how it ended is seen by what it wrote
-		file.Close()
-		close(p.done)
-	}()
 	return p, nil
 }
 

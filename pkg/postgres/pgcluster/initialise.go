@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
 
 // initialise makes sure that the directory holds a cluster, owned by the user that will run it, and chooses the
@@ -96,12 +98,12 @@ func (in *instance) create(ctx context.Context) error {
 
 // run executes one of Postgres' programs to its end.
 func (in *instance) run(ctx context.Context, program string, args ...string) error {
-	runtime.LockOSThread() // see dieWithParent
+	runtime.LockOSThread() // see lifecycle.DieWithParent
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, in.bin.path(program), args...)
 	cmd.Env = environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
-	dieWithParent(cmd.SysProcAttr, syscall.SIGKILL)
+	lifecycle.DieWithParent(cmd.SysProcAttr, syscall.SIGKILL)
 	cmd.WaitDelay = quitTimeout // initdb's own children hold its output too
 	in.runAs.apply(cmd)
 	out, err := cmd.CombinedOutput()

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
 
 // process is a postmaster that is a child of this process.
@@ -27,7 +29,7 @@ func (in *instance) launchOwned() (*process, error) {
 	}
 	// Fast shutdown is the postmaster's answer to SIGINT. Its own process group keeps a terminal's Ctrl-C away from it,
 	// because the services are to stop first.
-	dieWithParent(cmd.SysProcAttr, syscall.SIGINT)
+	lifecycle.DieWithParent(cmd.SysProcAttr, syscall.SIGINT) // or, where there is no such signal, the next start finds and stops the orphan
 	cmd.SysProcAttr.Setpgid = true
 	p := &process{logStart: log.start, done: make(chan struct{})}
 	started := make(chan error)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -76,13 +77,22 @@ func startProcess(log, program string, args ...string) (*process, error) {
 	defer file.Close()
 	p := &process{cmd: exec.CommandContext(context.Background(), program, args...), log: log, done: make(chan struct{})} // it is stopped in order
 	p.cmd.Stdout, p.cmd.Stderr = file, file
-	if err := p.cmd.Start(); err != nil {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	lifecycle.DieWithParent(p.cmd.SysProcAttr, syscall.SIGTERM)
+	started := make(chan error)
+	go func() { // ends with the program, which end and the kernel see to
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
 	return p, nil
 }
 

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package stack
-
-import "syscall"
-
-func diesWithParent() *syscall.SysProcAttr { return nil }
