@@ -199,29 +199,44 @@ func TestUpEndsWithItsPostgres(t *testing.T) {
 	up(t, i.dir, nil).stop()
 }
 
-// With --observe a Prometheus scrapes all three services, and ends with the rest.
+// With --observe a Prometheus scrapes all three services. It ends with the rest, also when that is killed, so that the next start has its data.
 func TestUpObserve(t *testing.T) {
 	t.Parallel()
 	_, environ := servers(t)
 	tools, err := filepath.Abs("../../bin/tools/prometheus/usr/bin")
 	require.NoError(t, err)
-	i := up(t, t.TempDir(), append(environ, "PATH="+os.Getenv("PATH")+":"+tools), "--observe")
-	_, rest, found := strings.Cut(i.stdout.String(), "prometheus http://")
-	require.True(t, found, i.stdout.String())
-	address, _, _ := strings.Cut(rest, " ")
-	get := func(path string) string {
-		resp, err := http.Get("http://" + address + path)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		require.NoError(t, err)
-		return string(text)
+	environ = append(environ, "PATH="+os.Getenv("PATH")+":"+tools)
+	dir := t.TempDir()
+	observed := func() (i *instance, get func(path string) (string, error)) {
+		i = up(t, dir, environ, "--observe")
+		_, rest, found := strings.Cut(i.stdout.String(), "prometheus http://")
+		require.True(t, found, i.stdout.String())
+		address, _, _ := strings.Cut(rest, " ")
+		return i, func(path string) (string, error) {
+			resp, err := http.Get("http://" + address + path)
+			if err != nil {
+				return "", err
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			return string(text), err
+		}
 	}
-	i.await("all three are scraped", func() bool { return strings.Contains(get("/api/v1/query?query=count(beaconpost_build_info)"), `"3"`) })
-	require.Contains(t, get("/api/v1/rules"), "BeaconpostDeliveriesUnaccounted")
+	i, get := observed()
+	i.await("all three are scraped", func() bool {
+		text, err := get("/api/v1/query?query=count(beaconpost_build_info)")
+		return err == nil && strings.Contains(text, `"3"`)
+	})
+	rules, err := get("/api/v1/rules")
+	require.NoError(t, err)
+	require.Contains(t, rules, "BeaconpostDeliveriesUnaccounted")
+	i.kill()
+	require.Eventually(t, func() bool { _, err := get("/-/ready"); return err != nil }, limit, poll, "Prometheus has ended")
+
+	i, get = observed()
 	http.DefaultClient.CloseIdleConnections()
 	i.stop()
-	_, err = http.Get("http://" + address + "/-/ready")
+	_, err = get("/-/ready")
 	require.Error(t, err, "it has ended")
 }
 
