@@ -45,4 +45,9 @@ func waitLock(ctx context.Context, path string) (*dirLock, error) {
 	}
 }
 
-func (l *dirLock) release() { _ = l.file.Close() }
+// release unlocks before it closes: a child that this process is starting at this moment still has the file, and closing alone would leave the lock to it until it is
+// another program.
+func (l *dirLock) release() {
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
+	_ = l.file.Close()
+}
