@@ -7,12 +7,12 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/rs/zerolog"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
@@ -105,8 +105,7 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent"))
-			ctx, span := tel.Tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
-			defer span.End()
+			ctx, unit := tel.Tracer.Begin(ctx, r.Method, trace.SpanKindServer, telemetry.IDs{})
 			known := &noted{Context: ctx}
 			n := &known.note
 			r = r.WithContext(known)
@@ -123,8 +122,11 @@ func observe(m *metrics, tel *telemetry.Telemetry) func(http.Handler) http.Handl
 			route := routeOf(r)
 			elapsed := time.Since(start)
 			m.observe(ctx, r.Method, route, status, elapsed)
-			endSpan(span, r.Method, route, status, n)
-			logRequest(&tel.Log, r, route, status, ww.bytes, elapsed, n)
+			if span := unit.Ending(status >= http.StatusInternalServerError || n.aborted); span != nil {
+				describe(span, r, route, status, n)
+				span.End()
+			}
+			logRequest(&tel.Log, r, unit.Context(), route, status, ww.bytes, elapsed, n)
 			if n.aborted {
 				panic(http.ErrAbortHandler) // only a broken connection says that the answer is incomplete
 			}
@@ -157,25 +159,36 @@ func routeOf(r *http.Request) string {
 	return "none"
 }
 
-func endSpan(span trace.Span, method, route string, status int, n *note) {
-	if !span.IsRecording() {
+// describe says on the span what was asked and answered (OpenTelemetry semantic conventions, HTTP server). The path is the route's: paths have ids, and some
+// have tokens.
+func describe(span trace.Span, r *http.Request, route string, status int, n *note) {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	method, named := r.Method, r.Method
+	if methodLabel(method) != method {
+		method, named = "_OTHER", "HTTP"
+	}
+	span.SetName(named + " " + route)
+	span.SetAttributes(
+		semconv.HTTPRequestMethodKey.String(method), semconv.HTTPRoute(route), semconv.HTTPResponseStatusCode(status), semconv.URLScheme(scheme), semconv.URLPath(route),
+		semconv.ServerAddress(r.Host), semconv.NetworkProtocolVersion(strings.TrimPrefix(r.Proto, "HTTP/")), semconv.UserAgentOriginal(r.UserAgent()),
+	)
+	if n.principal.Kind != "" {
+		span.SetAttributes(telemetry.Attr("tenant.id", n.principal.Tenant.String()))
+	}
+	if status < http.StatusInternalServerError && !n.aborted {
 		return
 	}
-	span.SetName(method + " " + route)
-	span.SetAttributes(
-		attribute.String("http.request.method", method),
-		attribute.String("http.route", route),
-		attribute.Int("http.response.status_code", status),
-	)
-	if status >= http.StatusInternalServerError {
-		span.SetStatus(codes.Error, strconv.Itoa(status))
-		if n.err != nil {
-			span.RecordError(n.err)
-		}
+	text := ""
+	if n.err != nil {
+		text = n.err.Error()
 	}
+	telemetry.Fail(span, strconv.Itoa(status), text)
 }
 
-func logRequest(log *zerolog.Logger, r *http.Request, route string, status, size int, elapsed time.Duration, n *note) {
+func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, route string, status, size int, elapsed time.Duration, n *note) {
 	level := zerolog.InfoLevel
 	if status >= http.StatusInternalServerError || n.aborted {
 		level = zerolog.ErrorLevel
@@ -186,7 +199,7 @@ func logRequest(log *zerolog.Logger, r *http.Request, route string, status, size
 	}
 	event = event.Str("method", r.Method).Str("route", route).Int("status", status).Int("response_bytes", size).
 		Int64("request_bytes", r.ContentLength).Dur("duration_ms", elapsed).
-		Str("trace_id", telemetry.TraceID(r.Context()))
+		Str("trace_id", sc.TraceID().String()).Str("span_id", sc.SpanID().String())
 	if n.principal.Kind != "" {
 		event = event.Str("tenant_id", n.principal.Tenant.String()).Str("credential_id", n.principal.CredentialID)
 	}

@@ -10,10 +10,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
 
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 )
 
@@ -42,12 +46,14 @@ type Config struct {
 	MaxConns        int32         // 0: 10
 	ConnectTimeout  time.Duration // 0: 3 s
 	ApplicationName string
+	Tracer          *telemetry.Tracer // nil: statements are not traced
 }
 
 // DB is a pool of connections. Every use of it is a transaction under one role: outside of one, the login has no rights.
 // It is safe for concurrent use.
 type DB struct {
 	pool    *pgxpool.Pool
+	tracer  *telemetry.Tracer
 	relaxed bool
 }
 
@@ -72,11 +78,19 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		register(conn)
 		return nil
 	}
+	t := cfg.Tracer
+	if t == nil {
+		t = telemetry.NoTracer()
+	}
+	if t.Exports() {
+		// Statements are shown, what they are given is not. They are part of a trace or not seen at all: no span begins with one.
+		pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.Provider()), otelpgx.WithMeterProvider(noop.NewMeterProvider()))
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)
 	}
-	return &DB{pool: pool}, nil
+	return &DB{pool: pool, tracer: t}, nil
 }
 
 // Close waits for connections in use and closes the pool.
@@ -93,7 +107,19 @@ func (db *DB) Ping(ctx context.Context) error {
 // Relaxed gives the same pool, whose transactions do not wait for the disk: what they change is seen by everybody at once, but a crash of Postgres (of nothing
 // else) may undo the last fraction of a second of it, in order: whatever was committed after it and waited for is not kept without it. It is for what is found
 // out again, and keeps that from delaying those who have to wait.
-func (db *DB) Relaxed() *DB { return &DB{pool: db.pool, relaxed: true} }
+func (db *DB) Relaxed() *DB { return &DB{pool: db.pool, tracer: db.tracer, relaxed: true} }
+
+// Joint starts a span around what is done in the database for many traces at once, see telemetry.Tracer.Joint; without one that is sampled there is none. Statements with
+// the context that it gives are inside of it. Call end with the outcome.
+func (db *DB) Joint(ctx context.Context, name string, contexts func(yield func(trace.SpanContext) bool)) (_ context.Context, end func(error)) {
+	ctx, span := db.tracer.Joint(ctx, name, trace.SpanKindInternal, contexts)
+	return ctx, func(err error) {
+		if err != nil {
+			telemetry.Fail(span, "", err.Error())
+		}
+		span.End()
+	}
+}
 
 // Stat gives the pool's counters, for metrics.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }

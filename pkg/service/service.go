@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/config"
@@ -36,8 +39,12 @@ type Config struct {
 	APIKeys auth.CacheConfig `envPrefix:"API_KEY_CACHE_"`
 
 	LogLevel         string        `env:"LOG_LEVEL" envDefault:"info" doc:"trace, debug, info, warn or error."`
-	OTLPEndpoint     string        `env:"OTLP_ENDPOINT" doc:"URL of an OTLP/HTTP collector for traces; none: nothing is exported."`
+	OTLPEndpoint     string        `env:"OTLP_ENDPOINT" doc:"URL of an OpenTelemetry collector for traces, without /v1/traces; none: nothing is exported."`
+	OTLPProtocol     string        `env:"OTLP_PROTOCOL" envDefault:"http/protobuf" doc:"http/protobuf or grpc."`
+	OTLPHeaders      config.Secret `env:"OTLP_HEADERS" doc:"Sent with each export: name=value, separated by commas, values percent-encoded."`
+	OTLPMetricsEvery time.Duration `env:"OTLP_METRICS_INTERVAL" envDefault:"0s" doc:"How often the collector is sent the metrics too; 0s: never, they are scraped."`
 	TraceSampleRatio float64       `env:"TRACE_SAMPLE_RATIO" envDefault:"1" doc:"Share of new traces that are exported, 0 to 1."`
+	TraceKeepErrors  float64       `env:"TRACE_KEEP_ERRORS" envDefault:"5" doc:"How many requests, attempts and checks per second and process are exported for having failed, though their trace is not."`
 	ShutdownGrace    time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"How long a stop may take; longer than the longest attempt."`
 
 	Version      string
@@ -55,6 +62,10 @@ func (c Config) Validate() []error {
 	if !(c.TraceSampleRatio >= 0 && c.TraceSampleRatio <= 1) { // also catches NaN
 		problems = append(problems, config.Invalid("TRACE_SAMPLE_RATIO", "expected 0 to 1, got %v", c.TraceSampleRatio))
 	}
+	if !(c.TraceKeepErrors >= 0 && c.TraceKeepErrors <= 1e6) {
+		problems = append(problems, config.Invalid("TRACE_KEEP_ERRORS", "expected 0 to 1000000, got %v", c.TraceKeepErrors))
+	}
+	problems = append(problems, c.validateOTLP()...)
 	if c.DatabaseMaxConns < 2 {
 		problems = append(problems, config.Invalid("DATABASE_MAX_CONNS", "expected 2 or more, got %d", c.DatabaseMaxConns))
 	}
@@ -68,6 +79,40 @@ func (c Config) Validate() []error {
 		problems = append(problems, config.Invalid("AUTH_JWKS", "expected AUTH_JWKS, AUTH_ISSUER and AUTH_AUDIENCE together, or none of them"))
 	}
 	return problems
+}
+
+func (c Config) validateOTLP() []error {
+	_, err := otlpHeader(c.OTLPHeaders)
+	if err != nil {
+		return []error{config.Invalid("OTLP_HEADERS", "%v", err)}
+	}
+	field, err := c.otlp().Validate()
+	if err == nil {
+		return nil
+	}
+	return []error{config.Invalid(map[string]string{"protocol": "OTLP_PROTOCOL", "endpoint": "OTLP_ENDPOINT", "metrics": "OTLP_METRICS_INTERVAL"}[field], "%v", err)}
+}
+
+func (c Config) otlp() telemetry.OTLP {
+	header, _ := otlpHeader(c.OTLPHeaders) // validated
+	return telemetry.OTLP{Endpoint: c.OTLPEndpoint, Protocol: c.OTLPProtocol, Header: header, MetricsEvery: c.OTLPMetricsEvery}
+}
+
+// otlpHeader reads what OTEL_EXPORTER_OTLP_HEADERS has. No error shows any of it.
+func otlpHeader(text config.Secret) (map[string]string, error) {
+	header := map[string]string{}
+	for i, field := range strings.Split(text.Reveal(), ",") {
+		if field = strings.TrimSpace(field); field == "" {
+			continue
+		}
+		name, value, found := strings.Cut(field, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if name = strings.TrimSpace(name); !found || err != nil || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("expected name=value, separated by commas, which number %d is not", i+1)
+		}
+		header[name] = value
+	}
+	return header, nil
 }
 
 // Platform is an opened service: what its parts are built on.
@@ -97,14 +142,14 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 	}()
 	p.Telemetry, err = telemetry.New(ctx, telemetry.Config{
 		Service: name, Version: cfg.Version, LogLevel: cfg.LogLevel, LogWriter: cfg.LogWriter,
-		OTLPEndpoint: cfg.OTLPEndpoint, SampleRatio: cfg.TraceSampleRatio, Exporter: cfg.SpanExporter,
+		OTLP: cfg.otlp(), SampleRatio: cfg.TraceSampleRatio, KeepErrors: cfg.TraceKeepErrors, Exporter: cfg.SpanExporter,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.Push("telemetry", 5*time.Second, p.Telemetry.Shutdown)
 	p.DB, err = postgres.Open(ctx, postgres.Config{
-		URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.DatabaseMaxConns, ApplicationName: "beaconpost-" + name,
+		URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.DatabaseMaxConns, ApplicationName: "beaconpost-" + name, Tracer: p.Telemetry.Tracer,
 	})
 	if err != nil {
 		return nil, err

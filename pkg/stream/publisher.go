@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/proto/subject"
@@ -31,7 +32,9 @@ type Publisher struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	log     zerolog.Logger
-	queue   chan *nats.Msg
+	tracer  *telemetry.Tracer
+	spans   sync.Map // of *nats.Msg: the span of a message that the broker has not answered yet, if it has one
+	queue   chan outgoing
 	due     chan []DeliveryReady
 	waiting atomic.Int64  // deliveries in due
 	stopped chan struct{} // closed: no more queueing
@@ -40,6 +43,12 @@ type Publisher struct {
 	mu      sync.RWMutex // held for reading while queueing, so that Close sees every accepted message
 
 	published, failed, skipped prometheus.Counter
+}
+
+// outgoing is a message with the deliveries that it tells of.
+type outgoing struct {
+	msg   *nats.Msg
+	group []DeliveryReady
 }
 
 func publishMetrics(m *telemetry.Metrics) *prometheus.CounterVec {
@@ -54,11 +63,11 @@ func publishMetrics(m *telemetry.Metrics) *prometheus.CounterVec {
 func DescribeMetrics(m *telemetry.Metrics) { publishMetrics(m) }
 
 // NewPublisher starts a publisher on nc. Close it.
-func NewPublisher(nc *nats.Conn, m *telemetry.Metrics, log zerolog.Logger) (*Publisher, error) {
-	results := publishMetrics(m)
+func NewPublisher(nc *nats.Conn, tel *telemetry.Telemetry) (*Publisher, error) {
+	results, log := publishMetrics(tel.Metrics), tel.Log
 	p := &Publisher{
-		nc: nc, log: log,
-		queue:   make(chan *nats.Msg, publishQueue),
+		nc: nc, log: log, tracer: tel.Tracer,
+		queue:   make(chan outgoing, publishQueue),
 		due:     make(chan []DeliveryReady, publishQueue),
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
@@ -70,9 +79,13 @@ func NewPublisher(nc *nats.Conn, m *telemetry.Metrics, log zerolog.Logger) (*Pub
 	js, err := JetStream(nc,
 		jetstream.WithPublishAsyncMaxPending(publishWindow),
 		jetstream.WithPublishAsyncTimeout(publishTimeout),
-		jetstream.WithPublishAsyncAckHandler(func(jetstream.JetStream, *nats.Msg, *jetstream.PubAck) { p.published.Inc() }),
+		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, _ *jetstream.PubAck) {
+			p.published.Inc()
+			p.answered(m, nil)
+		}),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
 			p.failed.Inc()
+			p.answered(m, err)
 			log.Debug().Err(err).Str("subject", m.Subject).Msg("publish failed")
 		}),
 	)
@@ -105,7 +118,7 @@ func (p *Publisher) Retry(d DeliveryReady) {
 		p.broken(err)
 		return
 	}
-	if !offer(p, p.queue, msg) {
+	if !offer(p, p.queue, outgoing{msg, []DeliveryReady{d}}) {
 		p.skipped.Inc()
 	}
 }
@@ -142,12 +155,12 @@ func (p *Publisher) run() {
 	queue, due := p.queue, p.due
 	for queue != nil || due != nil {
 		select {
-		case msg, ok := <-queue:
+		case out, ok := <-queue:
 			if !ok {
 				queue = nil
 				continue
 			}
-			p.publish(msg)
+			p.publish(out)
 			continue
 		case more, ok := <-due:
 			if !ok {
@@ -176,21 +189,35 @@ func (p *Publisher) release(g *gatherer) {
 		if msg, err := readyMsg(group); err != nil {
 			p.broken(err)
 		} else {
-			p.publish(msg)
+			p.publish(outgoing{msg, group})
 		}
 	}
 }
 
-func (p *Publisher) publish(msg *nats.Msg) {
+func (p *Publisher) publish(out outgoing) {
 	if !p.nc.IsConnected() {
 		p.skipped.Inc()
 		return
 	}
-	if _, err := p.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait)); err != nil {
+	if span := published(p.tracer, out.msg, out.group); span != nil {
+		p.spans.Store(out.msg, span)
+	}
+	if _, err := p.js.PublishMsgAsync(out.msg, jetstream.WithStallWait(stallWait)); err != nil {
 		p.skipped.Inc()
+		p.answered(out.msg, err)
 		if !errors.Is(err, nats.ErrReconnectBufExceeded) {
 			p.log.Debug().Err(err).Msg("message not published")
 		}
+	}
+}
+
+// answered ends the span of a message, if it has one.
+func (p *Publisher) answered(msg *nats.Msg, err error) {
+	if !p.tracer.Exports() {
+		return
+	}
+	if span, ok := p.spans.LoadAndDelete(msg); ok {
+		settled(span.(trace.Span), err) //nolint:errcheck,forcetypeassert // nothing else is stored
 	}
 }
 

@@ -89,7 +89,7 @@ func newPublisher(t *testing.T, nc *nats.Conn) *counted {
 	t.Helper()
 	c := &counted{t: t, reg: prometheus.NewRegistry()}
 	var err error
-	c.Publisher, err = stream.NewPublisher(nc, telemetry.NewMetrics(c.reg), zerolog.Nop())
+	c.Publisher, err = stream.NewPublisher(nc, telemetry.Silent(c.reg))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

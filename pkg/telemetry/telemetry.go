@@ -7,31 +7,33 @@ package telemetry
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is read by each service.
 type Config struct {
-	Service      string
-	Version      string
-	LogLevel     string // trace, debug, info, warn, error
-	LogWriter    io.Writer
-	OTLPEndpoint string                // http(s) URL of an OTLP/HTTP collector; "" exports nothing
-	SampleRatio  float64               // share of traces that are exported, 0 to 1
-	Exporter     sdktrace.SpanExporter // instead of OTLPEndpoint, for tests
+	Service     string
+	Version     string
+	LogLevel    string // trace, debug, info, warn, error
+	LogWriter   io.Writer
+	OTLP        OTLP
+	SampleRatio float64               // share of traces that are exported, 0 to 1
+	KeepErrors  float64               // per second: units that are exported for having failed, though their trace is not
+	Exporter    sdktrace.SpanExporter // instead of OTLP, for tests
+
+	instance string
 }
 
 // Telemetry is passed to whatever logs, counts or traces.
@@ -40,9 +42,9 @@ type Telemetry struct {
 	LogLevel http.Handler // shows and changes what is logged, on the admin port
 	Registry *prometheus.Registry
 	Metrics  *Metrics // of Registry
-	Tracer   trace.Tracer
+	Tracer   *Tracer
 
-	provider *sdktrace.TracerProvider
+	meters *sdkmetric.MeterProvider // nil: nobody is sent metrics
 }
 
 // New makes the three. Without an exporter spans still have ids, so that logs and attempts can name their trace.
@@ -53,7 +55,8 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	}
 	logged := &level{}
 	logged.set(first)
-	provider, err := newProvider(ctx, cfg)
+	cfg.instance = uuid.NewString()
+	tracer, err := newTracer(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +67,24 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	)
 	metrics := NewMetrics(registry)
 	buildInfo(metrics, cfg.Service, cfg.Version)
-	return &Telemetry{
+	t := &Telemetry{
 		Log:      zerolog.New(cfg.LogWriter).Level(zerolog.TraceLevel).Sample(logged).With().Timestamp().Str("service", cfg.Service).Logger(),
 		LogLevel: logged,
 		Registry: registry,
 		Metrics:  metrics,
-		Tracer:   provider.Tracer("github.com/beaconpost/beaconpost"),
-		provider: provider,
-	}, nil
+		Tracer:   tracer,
+	}
+	if cfg.OTLP.Endpoint != "" && cfg.OTLP.MetricsEvery > 0 {
+		if t.meters, err = cfg.OTLP.metrics(ctx, registry, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Silent gives one that logs and exports nothing and counts in registry, for what nobody watches.
+func Silent(registry *prometheus.Registry) *Telemetry {
+	return &Telemetry{Log: zerolog.Nop(), Registry: registry, Metrics: NewMetrics(registry), Tracer: NoTracer()}
 }
 
 func buildInfo(m *Metrics, service, version string) {
@@ -82,50 +95,35 @@ func buildInfo(m *Metrics, service, version string) {
 }
 
 // DescribeMetrics makes those that every Telemetry has.
-func DescribeMetrics(m *Metrics) { buildInfo(m, "", "") }
-
-func newProvider(ctx context.Context, cfg Config) (*sdktrace.TracerProvider, error) {
-	exporter := cfg.Exporter
-	if exporter == nil && cfg.OTLPEndpoint != "" {
-		var err error
-		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.OTLPEndpoint))
-		if err != nil {
-			return nil, fmt.Errorf("make trace exporter: %w", err)
-		}
-	}
-	options := []sdktrace.TracerProviderOption{
-		sdktrace.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", "beaconpost-"+cfg.Service),
-			attribute.String("service.version", cfg.Version),
-		)),
-	}
-	if exporter == nil {
-		options = append(options, sdktrace.WithSampler(sdktrace.NeverSample()))
-	} else {
-		options = append(options,
-			sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
-			sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(time.Second)))
-	}
-	return sdktrace.NewTracerProvider(options...), nil
+func DescribeMetrics(m *Metrics) {
+	buildInfo(m, "", "")
 }
 
 // Shutdown exports what is left, at most until ctx ends.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	if err := t.provider.Shutdown(ctx); err != nil {
-		return fmt.Errorf("shut tracing down: %w", err)
+	var problems []error
+	if err := t.Tracer.provider.Shutdown(ctx); err != nil {
+		problems = append(problems, fmt.Errorf("shut tracing down: %w", err))
 	}
-	return nil
+	if t.meters != nil {
+		if err := t.meters.Shutdown(ctx); err != nil {
+			problems = append(problems, fmt.Errorf("shut metrics down: %w", err))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Traceparent gives the W3C trace context of ctx in one header's text, "" if there is none.
-func Traceparent(ctx context.Context) string {
-	sc := trace.SpanContextFromContext(ctx)
+func Traceparent(ctx context.Context) string { return TraceparentOf(trace.SpanContextFromContext(ctx)) }
+
+// TraceparentOf is Traceparent for a span context.
+func TraceparentOf(sc trace.SpanContext) string {
 	if !sc.IsValid() {
 		return ""
 	}
 	// version, trace id, parent id, flags (Trace Context, 3.2). The library's propagator makes the same text of several.
 	id, parent := sc.TraceID(), sc.SpanID()
-	b := make([]byte, 0, 55)
+	b := make([]byte, 0, len(sample))
 	b = append(b, "00-"...)
 	b = hex.AppendEncode(b, id[:])
 	b = append(b, '-')
@@ -133,6 +131,16 @@ func Traceparent(ctx context.Context) string {
 	b = append(b, '-')
 	b = hex.AppendEncode(b, []byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))})
 	return string(b)
+}
+
+const sample = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// IDsOf gives the ids in a traceparent that TraceparentOf made, and whether it is sampled; "" of "".
+func IDsOf(traceparent string) (traceID, spanID string, sampled bool) {
+	if len(traceparent) != len(sample) {
+		return "", "", false
+	}
+	return traceparent[3:35], traceparent[36:52], sampledText(traceparent)
 }
 
 // WithTraceparent gives a context that continues the trace of traceparent. Text that is not a trace context is ignored.

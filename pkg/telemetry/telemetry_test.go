@@ -161,7 +161,7 @@ func TestSpansReachACollector(t *testing.T) {
 		w.Header().Set("Content-Type", "application/x-protobuf")
 	}))
 	defer collector.Close()
-	tel := open(t, telemetry.Config{OTLPEndpoint: collector.URL + "/v1/traces", SampleRatio: 1})
+	tel := open(t, telemetry.Config{OTLP: telemetry.OTLP{Endpoint: collector.URL}, SampleRatio: 1})
 	_, span := tel.Tracer.Start(t.Context(), "work in hand", trace.WithSpanKind(trace.SpanKindServer))
 	span.End()
 	shutdown(t, tel)
@@ -181,7 +181,7 @@ func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
 	}))
 	defer collector.Close()
 	defer close(leave)
-	tel := open(t, telemetry.Config{OTLPEndpoint: collector.URL, SampleRatio: 1})
+	tel := open(t, telemetry.Config{OTLP: telemetry.OTLP{Endpoint: collector.URL}, SampleRatio: 1})
 	_, span := tel.Tracer.Start(t.Context(), "work")
 	span.End()
 	<-arrived // the batch is on its way

@@ -4,6 +4,7 @@ package subject
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,8 @@ const (
 	ReadyAll = "deliveries.ready.*"
 	// RetryAll matches the schedule subjects of all deliveries.
 	RetryAll = "deliveries.retry.*"
+	// RetryTemplate names the retry subjects where an id would be too much, as in spans.
+	RetryTemplate = "deliveries.retry.{delivery_id}"
 	// ForgetAPIKey is a plain subject, of no stream: its messages say which API key was changed, by its id in canonical text.
 	ForgetAPIKey = "credentials.api_key.forget"
 	// SendTest is a plain subject for requests of test attempts; delivery services answer as TestGroup.
@@ -38,6 +41,9 @@ func Ready(shard int) string { return readyPrefix + strconv.Itoa(shard) }
 
 // Retry is the subject that holds the retry schedule of one delivery. Purging it cancels the schedule.
 func Retry(deliveryID uuid.UUID) string { return retryPrefix + deliveryID.String() }
+
+// IsRetry says whether a subject is of a retry schedule.
+func IsRetry(subject string) bool { return strings.HasPrefix(subject, retryPrefix) }
 
 // Durable names the durable consumer of a shard.
 func Durable(shard int) string { return durablePrefix + strconv.Itoa(shard) }

@@ -189,7 +189,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	tel := platform.Telemetry
-	publisher, err := stream.NewPublisher(platform.NATS, tel.Metrics, tel.Log)
+	publisher, err := stream.NewPublisher(platform.NATS, tel)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 	platform.Push("engine", cfg.ShutdownGrace, engine.Stop)
 	keeper := health.NewKeeper(cfg.Delivery.rules(), store, tally, engine, obs)
 	platform.Push("health keeper", 5*time.Second, keeper.Stop)
-	consumer, err := deliverystream.NewConsumer(platform.NATS, cfg.StreamReplicas, engine.Submit, platform.Telemetry.Log)
+	consumer, err := deliverystream.NewConsumer(platform.NATS, cfg.StreamReplicas, engine.Submit, platform.Telemetry)
 	if err != nil {
 		return nil, err
 	}
@@ -281,67 +281,68 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 		Shards: subject.Shards, Grace: cfg.Delivery.Grace, PerRound: max(int(float64(cfg.Delivery.Rate)*cfg.Delivery.Interval.Seconds()), 1),
 	}, store, scheduler)
 	group := lifecycle.NewGroup(context.Background())
-	group.Every(cfg.Delivery.Interval, func(ctx context.Context) {
+	work := func(doing string, most time.Duration, round func(context.Context) (bool, error)) func(context.Context) {
+		return lifecycle.Rounds(obs.Trouble, doing, most, obs.jobs.Timed(doing, round))
+	}
+	group.Every(cfg.Delivery.Interval, work("reconcile", roundMost, func(ctx context.Context) (bool, error) {
 		report, err := reconciler.Round(ctx, time.Now())
-		obs.republished.Add(float64(report.Published))
-		if report.Counted {
-			obs.unaccounted.Set(float64(report.Unaccounted))
-			obs.oldest.Set(report.Oldest.Seconds())
-		}
-		if err != nil && ctx.Err() == nil {
-			obs.Trouble("reconcile", err)
-		}
-	})
-	maintain := func(ctx context.Context) {
+		obs.reconciled(report)
+		return false, err
+	}))
+	maintain := work("maintain partitions", longMost, func(ctx context.Context) (bool, error) {
 		ahead, err := store.Maintain(ctx, cfg.Delivery.Retention)
 		obs.ahead.Set(float64(ahead))
-		if err != nil && ctx.Err() == nil {
-			obs.Trouble("maintain partitions", err)
-		}
-		if err := store.ExpireStats(ctx, cfg.Delivery.StatsRetention); err != nil && ctx.Err() == nil {
-			obs.Trouble("expire statistics", err)
-		}
-	}
+		return false, err
+	})
 	group.Go(maintain)
 	group.Every(time.Hour, maintain)
-	look := func(doing string, what func(context.Context) error) {
-		group.Every(lagEvery, lifecycle.Rounds(obs.Trouble, doing, lagEvery, func(ctx context.Context) (bool, error) { return false, what(ctx) }))
-	}
-	look("look at consumers", lag.Look)
-	look("count endpoints in trouble", func(ctx context.Context) error {
+	expire := work("expire statistics", longMost, func(ctx context.Context) (bool, error) {
+		return false, store.ExpireStats(ctx, cfg.Delivery.StatsRetention)
+	})
+	group.Go(expire)
+	group.Every(time.Hour, expire)
+	group.Every(lagEvery, work("look at consumers", lagEvery, func(ctx context.Context) (bool, error) { return false, lag.Look(ctx) }))
+	group.Every(lagEvery, work("count endpoints in trouble", lagEvery, func(ctx context.Context) (bool, error) {
 		counts, err := store.Breakers(ctx)
 		if err == nil {
 			obs.inTrouble(counts)
 		}
-		return err
-	})
-	group.Every(cfg.Delivery.SweepInterval, func(ctx context.Context) { sweep(ctx, cfg.Delivery, store, obs) })
+		return false, err
+	}))
+	startSweeps(group, cfg.Delivery, store, obs, work)
 	platform.Push("reconciler", 5*time.Second, group.Stop)
 	return nil
 }
 
-// sweep does what is late when it is a few minutes late.
-func sweep(ctx context.Context, cfg Settings, store *deliverypg.Store, obs *observer) {
-	adopted, err := store.Adopt(ctx)
-	obs.adopted.Add(float64(adopted))
-	if err != nil && ctx.Err() == nil {
-		obs.Trouble("adopt parked deliveries", err)
-	}
-	for more := true; more && ctx.Err() == nil; {
-		var n int
-		if n, more, err = store.Scrub(ctx); err != nil {
-			obs.Trouble("scrub payloads", err)
-			break
-		}
+const (
+	// A round that takes longer waits for something that will not come, such as an answer of a database that the network has cut off.
+	roundMost = time.Minute
+	longMost  = 10 * time.Minute // of one that writes much
+)
+
+// startSweeps does what is late when it is a few minutes late.
+func startSweeps(
+	group *lifecycle.Group, cfg Settings, store *deliverypg.Store, obs *observer,
+	work func(string, time.Duration, func(context.Context) (bool, error)) func(context.Context),
+) {
+	group.Every(cfg.SweepInterval, work("adopt parked deliveries", longMost, func(ctx context.Context) (bool, error) {
+		adopted, err := store.Adopt(ctx)
+		obs.adopted.Add(float64(adopted))
+		return false, err
+	}))
+	group.Every(cfg.SweepInterval, work("scrub payloads", longMost, func(ctx context.Context) (bool, error) {
+		n, more, err := store.Scrub(ctx)
 		obs.scrubbed.Add(float64(n))
+		return more, err
+	}))
+	if cfg.ParkedRetention <= 0 {
+		return
 	}
-	for n := int64(1); cfg.ParkedRetention > 0 && n > 0 && ctx.Err() == nil; {
-		if n, err = store.ExpireParked(ctx, cfg.ParkedRetention); err != nil {
-			obs.Trouble("expire parked deliveries", err)
-			break
-		}
+	group.Every(cfg.SweepInterval, work("expire parked deliveries", longMost, func(ctx context.Context) (bool, error) {
+		n, err := store.ExpireParked(ctx, cfg.ParkedRetention)
 		obs.expired.Add(float64(n))
-	}
+		return n > 0, err
+	}))
 }
 
 // Run serves until ctx ends, then stops in order.

@@ -18,7 +18,8 @@ import (
 
 // observer counts and logs what the engine does.
 type observer struct {
-	log zerolog.Logger
+	log  zerolog.Logger
+	jobs *telemetry.Jobs
 
 	deliveries *prometheus.CounterVec
 	attempts   *prometheus.HistogramVec
@@ -47,7 +48,7 @@ var _ delivery.Observer = (*observer)(nil)
 
 func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 	o := &observer{
-		log: log,
+		log: log, jobs: telemetry.NewJobs(m),
 		deliveries: m.Counters(telemetry.Metric{
 			Name: "beaconpost_deliveries_total", Labels: []string{"outcome"},
 			Help: "Attempts that changed their delivery, by what it became: delivered, exhausted, or retry.", Worry: "Exhausted grows.",
@@ -125,6 +126,15 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 	return o
 }
 
+// reconciled shows what a round of the reconciler did and found.
+func (o *observer) reconciled(report delivery.Report) {
+	o.republished.Add(float64(report.Published))
+	if report.Counted {
+		o.unaccounted.Set(float64(report.Unaccounted))
+		o.oldest.Set(report.Oldest.Seconds())
+	}
+}
+
 // inTrouble shows how many endpoints are in which state.
 func (o *observer) inTrouble(counts map[health.State]int) {
 	for _, state := range []health.State{health.Failing, health.Open, health.Draining} {
@@ -170,7 +180,8 @@ func (o *observer) Attempted(f delivery.Finished) {
 		Str("tenant_id", f.Job.Tenant.String()).Str("event_id", f.Job.EventID.String()).Str("event_type", f.Job.EventType).
 		Str("endpoint_id", f.Job.Target.EndpointID.String()).Str("delivery_id", f.Job.ID.String()).
 		Int("attempt", f.Attempt.Number).Int("status", f.Attempt.StatusCode).Str("error_class", string(f.Attempt.Class)).
-		Str("outcome", outcome(f)).Dur("duration_ms", f.Attempt.Duration).Int("payload_bytes", len(f.Job.Payload)).Str("trace_id", f.Attempt.TraceID)
+		Str("outcome", outcome(f)).Dur("duration_ms", f.Attempt.Duration).Int("payload_bytes", len(f.Job.Payload)).
+		Str("trace_id", f.Attempt.TraceID).Str("span_id", f.Attempt.SpanID)
 	if f.Outcome.Status == delivery.Pending {
 		event = event.Time("next_attempt_at", f.Outcome.Next)
 	}

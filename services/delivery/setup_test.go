@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -55,7 +54,7 @@ func prepare(t *testing.T) *bundle {
 	var err error
 	b.Exec(`INSERT INTO tenants (id, name) VALUES ($1, 'acme')`, b.tenant.UUID())
 	b.nats = streamtest.Connect(t, b.NATS)
-	b.publish, err = stream.NewPublisher(b.nats, telemetry.NewMetrics(prometheus.NewRegistry()), zerolog.Nop())
+	b.publish, err = stream.NewPublisher(b.nats, telemetry.Silent(prometheus.NewRegistry()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.publish.Close(context.Background())) })
 	return b

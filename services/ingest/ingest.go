@@ -60,7 +60,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}()
 	s := &Service{Hosted: service.Hosted{Platform: platform}, accounts: ingestpg.NewAccounts(platform.DB)}
 	s.Check = s.checkPartitions
-	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry.Metrics, platform.Telemetry.Log)
+	publisher, err := stream.NewPublisher(platform.NATS, platform.Telemetry)
 	if err != nil {
 		return nil, err
 	}

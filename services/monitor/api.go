@@ -49,7 +49,7 @@ func (r runner) CheckNow(ctx context.Context, t tenant.ID, m *monitor.Monitor) c
 		return check.Result{Outcome: check.NotChecked, Cause: check.CauseOverload, Detail: "Too many checks are being made by hand.", StartedAt: time.Now()}
 	}
 	defer r.room.Give(t)
-	return r.prober.Check(ctx, &check.Job{Monitor: m.ID, Spec: &m.Spec, Version: m.Version, Timeout: m.Timeout, Degraded: m.Degraded})
+	return traced{r.prober, r.platform.Telemetry.Tracer}.Check(ctx, &check.Job{Monitor: m.ID, Spec: &m.Spec, Version: m.Version, Timeout: m.Timeout, Degraded: m.Degraded})
 }
 
 type tester struct {

@@ -28,7 +28,7 @@ const (
 func (p *parts) startBackground() {
 	group := lifecycle.NewGroup(context.Background())
 	work := func(doing string, most time.Duration, round func(context.Context) (bool, error)) func(context.Context) {
-		return lifecycle.Rounds(p.obs.Trouble, doing, most, round)
+		return lifecycle.Rounds(p.obs.Trouble, doing, most, p.obs.jobs.Timed(doing, round))
 	}
 	group.Every(lookEvery, work("look at monitors", roundMost, p.look))
 	group.Every(lookEvery, work("tell of incidents", roundMost, p.store.Tell))

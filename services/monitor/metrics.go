@@ -18,6 +18,7 @@ import (
 // observer counts and logs what the service does. No label names a tenant or a monitor.
 type observer struct {
 	log    zerolog.Logger
+	jobs   *telemetry.Jobs
 	region string
 
 	slots     *prometheus.CounterVec
@@ -44,7 +45,7 @@ const (
 
 func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *observer {
 	o := &observer{
-		log: log, region: region,
+		log: log, jobs: telemetry.NewJobs(m), region: region,
 		slots: m.Counters(telemetry.Metric{
 			Name: "beaconpost_scheduler_slots_total", Labels: []string{"outcome"},
 			Help:  "Slots of monitors that came to this prober, by what became of them: checked, late (checked a second or more after their moment) or missed.",
@@ -86,7 +87,8 @@ func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *obser
 
 // Checked implements monitor.Observer: one wide line per check.
 func (o *observer) Checked(f *monitor.Finding) {
-	o.duration.WithLabelValues(string(f.Monitor.Spec.Kind), string(f.Outcome)).Observe(f.Duration.Seconds())
+	traceID, spanID, sampled := telemetry.IDsOf(f.Traceparent)
+	telemetry.ObserveIn(traceID, sampled, o.duration.WithLabelValues(string(f.Monitor.Spec.Kind), string(f.Outcome)), f.Duration.Seconds())
 	if f.Cause != "" {
 		o.causes.WithLabelValues(string(f.Cause)).Inc()
 	}
@@ -104,7 +106,7 @@ func (o *observer) Checked(f *monitor.Finding) {
 	}
 	event.Str("tenant_id", f.Monitor.Tenant.String()).Str("monitor_id", f.Monitor.ID.String()).Str("kind", string(f.Monitor.Spec.Kind)).Str("region", f.Region).
 		Int64("slot", f.Slot).Int("confirmation", f.Confirmation).Str("outcome", string(f.Outcome)).Str("cause", string(f.Cause)).Int("status", f.Status).
-		Dur("duration_ms", f.Duration).Dur("lag_ms", f.Lag).Msg("check")
+		Dur("duration_ms", f.Duration).Dur("lag_ms", f.Lag).Str("trace_id", traceID).Str("span_id", spanID).Msg("check")
 }
 
 // Skipped implements monitor.Observer.

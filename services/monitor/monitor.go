@@ -51,7 +51,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}()
 	tel := platform.Telemetry
 	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Metrics, cfg.Monitor.Region, tel.Log)}
-	publisher, err := stream.NewPublisher(platform.NATS, tel.Metrics, tel.Log)
+	publisher, err := stream.NewPublisher(platform.NATS, tel)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := p.startEngine(); err != nil {
 		return nil, err
 	}
-	notify, err := newNotifier(cfg.SMTP, p.store, tel.Metrics, p.obs.Trouble)
+	notify, err := newNotifier(cfg.SMTP, p.store, tel.Metrics, p.obs)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (p *parts) startEngine() (err error) {
 	looks := lifecycle.NewGroup(context.Background())
 	looks.Go(egress.Run)
 	p.platform.Push("canaries", 5*time.Second, looks.Stop)
-	p.engine, err = monitor.NewEngine(cfg.Region, cfg.Concurrency, monitor.Ports{Store: p.store, Prober: p.checks(), Egress: egress, Broker: p.schedules, Observer: p.obs})
+	p.engine, err = monitor.NewEngine(cfg.Region, cfg.Concurrency, monitor.Ports{Store: p.store, Prober: traced{p.checks(), p.platform.Telemetry.Tracer}, Egress: egress, Broker: p.schedules, Observer: p.obs})
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type notifier struct {
 	store   *monitorpg.Store
 	sender  *mail.Sender // nil: no relay is configured
 	trouble func(doing string, err error)
+	jobs    *telemetry.Jobs
 
 	sent  *prometheus.CounterVec
 	delay prometheus.Histogram
@@ -46,8 +47,8 @@ func notifierMetrics(m *telemetry.Metrics) (sent *prometheus.CounterVec, delay p
 		})
 }
 
-func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, trouble func(string, error)) (*notifier, error) {
-	n := &notifier{store: store, trouble: trouble}
+func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, obs *observer) (*notifier, error) {
+	n := &notifier{store: store, trouble: obs.Trouble, jobs: obs.jobs}
 	n.sent, n.delay = notifierMetrics(m)
 	for _, result := range []string{"sent", "pending", "failed"} {
 		n.sent.WithLabelValues(alert.Email, result)
@@ -62,8 +63,10 @@ func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, 
 
 // run starts the two loops in a group.
 func (n *notifier) run(group *lifecycle.Group) {
-	group.Every(alertEvery, lifecycle.Rounds(n.trouble, "ask alert policies", roundMost, n.store.Alert))
-	group.Every(giveUpEvery, lifecycle.Rounds(n.trouble, "give messages up", roundMost, func(ctx context.Context) (bool, error) { return false, n.store.GiveUp(ctx) }))
+	group.Every(alertEvery, lifecycle.Rounds(n.trouble, "ask alert policies", roundMost, n.jobs.Timed("ask alert policies", n.store.Alert)))
+	group.Every(giveUpEvery, lifecycle.Rounds(n.trouble, "give messages up", roundMost, n.jobs.Timed("give messages up", func(ctx context.Context) (bool, error) {
+		return false, n.store.GiveUp(ctx)
+	})))
 	if n.sender != nil { // what this process cannot send another one can
 		group.Every(sendEvery, n.send)
 	}

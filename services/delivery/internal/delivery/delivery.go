@@ -129,6 +129,7 @@ type Attempt struct {
 	Excerpt    []byte     // the start of the answer's body
 	Truncated  bool
 	TraceID    string
+	SpanID     string
 	Sampled    bool      // the trace is exported
 	NotBefore  time.Time // what the endpoint asked for by Retry-After; zero: nothing
 }

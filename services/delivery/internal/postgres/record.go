@@ -11,6 +11,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/notice/pgnotice"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -43,7 +44,9 @@ func (s *Store) Advance(ctx context.Context, f delivery.Finished) (bool, error) 
 	return err == nil && changed[0], err
 }
 
-func (s *Store) record(ctx context.Context, finished []delivery.Finished, attempts bool) ([]bool, error) {
+func (s *Store) record(ctx context.Context, finished []delivery.Finished, attempts bool) (_ []bool, err error) {
+	ctx, end := s.db.Joint(ctx, "record", telemetry.Contexts(finished, func(f *delivery.Finished) string { return f.Job.Traceparent }))
+	defer func() { end(err) }()
 	var moved map[delivery.Ref]bool
 	p := &postgres.Pipeline{}
 	p.RoleForBatch(postgres.RoleDelivery)

@@ -18,6 +18,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
@@ -82,7 +83,9 @@ type due struct {
 }
 
 // Admit implements delivery.Store. It is one round trip, but for endpoints that are not cached.
-func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) ([]delivery.Admitted, error) {
+func (s *Store) Admit(ctx context.Context, in []delivery.Incoming) (_ []delivery.Admitted, err error) {
+	ctx, end := s.db.Joint(ctx, "admit", telemetry.Contexts(in, func(r *delivery.Incoming) string { return r.Traceparent }))
+	defer func() { end(err) }()
 	found, err := s.readDue(ctx, in)
 	if err != nil {
 		return nil, fmt.Errorf("read due deliveries: %w", err)

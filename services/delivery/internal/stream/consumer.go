@@ -17,6 +17,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
@@ -35,6 +36,7 @@ type Consumer struct {
 	replicas int
 	submit   func(context.Context, []delivery.Ticket)
 	log      zerolog.Logger
+	tracer   *telemetry.Tracer
 	group    *lifecycle.Group
 
 	ensuring sync.Mutex
@@ -43,12 +45,12 @@ type Consumer struct {
 }
 
 // NewConsumer starts one loop per shard; submit blocks while the engine is full. Stop it.
-func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, []delivery.Ticket), log zerolog.Logger) (*Consumer, error) {
+func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, []delivery.Ticket), tel *telemetry.Telemetry) (*Consumer, error) {
 	js, err := stream.JetStream(nc)
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{js: js, replicas: replicas, submit: submit, log: log, group: lifecycle.NewGroup(context.Background())}
+	c := &Consumer{js: js, replicas: replicas, submit: submit, log: tel.Log, tracer: tel.Tracer, group: lifecycle.NewGroup(context.Background())}
 	for shard := range subject.Shards {
 		c.group.Go(func(ctx context.Context) { c.loop(ctx, shard) })
 	}
@@ -102,11 +104,11 @@ func (c *Consumer) consume(ctx context.Context, shard int) error {
 		if err != nil {
 			return fmt.Errorf("next message: %w", err)
 		}
-		c.take(ctx, msg)
+		c.take(ctx, shard, msg)
 	}
 }
 
-func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
+func (c *Consumer) take(ctx context.Context, shard int, msg jetstream.Msg) {
 	due, err := stream.DecodeDeliveriesReady(msg.Data())
 	if err != nil {
 		c.log.Error().Err(err).Str("subject", msg.Subject()).Msg("message is not one of ours; removed")
@@ -115,7 +117,7 @@ func (c *Consumer) take(ctx context.Context, msg jetstream.Msg) {
 		}
 		return
 	}
-	c.submit(ctx, tickets(msg, due))
+	c.submit(ctx, tickets(msg, due, stream.Process(c.tracer, msg.Subject(), subject.Durable(shard), msg.Headers(), due)))
 }
 
 // ensure declares stream and consumers; shards that miss them at the same time do it once.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
@@ -17,6 +18,7 @@ const progressEvery = 10 * time.Second
 // was released; those that are done by then are found out of date. Answers to the broker that get lost do no harm for the same reason.
 type message struct {
 	msg         jetstream.Msg
+	span        trace.Span // of the work on it; nil: nobody would see it
 	redelivered bool
 	left        atomic.Int32 // tickets that have not ended
 	released    atomic.Bool  // one of them was released
@@ -31,9 +33,9 @@ type ticket struct {
 	due stream.DeliveryReady
 }
 
-// tickets splits a message.
-func tickets(msg jetstream.Msg, due []stream.DeliveryReady) []delivery.Ticket {
-	m := &message{msg: msg}
+// tickets splits a message. The span ends with the last of them.
+func tickets(msg jetstream.Msg, due []stream.DeliveryReady, span trace.Span) []delivery.Ticket {
+	m := &message{msg: msg, span: span}
 	meta, err := msg.Metadata()
 	m.redelivered = err != nil || meta.NumDelivered > 1 // claiming is always right
 	m.left.Store(int32(len(due)))                       //nolint:gosec // at most 64
@@ -78,6 +80,9 @@ func (t *ticket) Release() {
 }
 
 func (m *message) end() {
+	if m.span != nil {
+		m.span.End()
+	}
 	if m.released.Load() {
 		_ = m.msg.NakWithDelay(releaseDelay)
 		return

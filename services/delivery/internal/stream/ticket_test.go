@@ -42,7 +42,7 @@ func hand(count uint64, n int) (*handed, []delivery.Ticket) {
 	for i := range due {
 		due[i] = stream.DeliveryReady{DeliveryID: uuid.New(), Attempt: i + 1}
 	}
-	return h, tickets(h, due)
+	return h, tickets(h, due, nil)
 }
 
 // A message is over when all of its tickets are, in whatever order, and comes again if one was released.

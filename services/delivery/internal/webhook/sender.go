@@ -8,13 +8,14 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/signature"
@@ -35,7 +36,7 @@ type Config struct {
 	Control   func(network, address string, c syscall.RawConn) error
 	HTTPSOnly bool          // an http URL is a blocked address
 	Resolver  *net.Resolver // nil: the system's
-	Tracer    trace.Tracer
+	Tracer    *telemetry.Tracer
 	TLS       *tls.Config // nil: the system's roots
 	Limits    wire.Limits
 	// RetryAfterMax is what a longer Retry-After is taken for; 0: Retry-After is ignored.
@@ -46,7 +47,7 @@ type Config struct {
 type Sender struct {
 	client    *wire.Client
 	userAgent string
-	tracer    trace.Tracer
+	tracer    *telemetry.Tracer
 	longest   time.Duration // of a Retry-After
 }
 
@@ -88,9 +89,11 @@ func (s *Sender) Test(ctx context.Context, job *delivery.Job) (*delivery.Attempt
 }
 
 func (s *Sender) send(ctx context.Context, job *delivery.Job, timing *wire.Timing) *delivery.Attempt {
-	traced, span := s.tracer.Start(telemetry.WithTraceparent(ctx, job.Traceparent), http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
-	defer span.End()
-	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: telemetry.TraceID(traced), Sampled: telemetry.Sampled(traced)}
+	// Retries, hours later and by another process, are in the same trace, and link to each other: the ids follow from what is attempted.
+	ids := telemetry.IDs{Trace: telemetry.TraceIDOf(job.EventID), Span: telemetry.SpanIDOf(job.ID, job.Attempt)}
+	traced, unit := s.tracer.Begin(telemetry.WithTraceparent(ctx, job.Traceparent), http.MethodPost, trace.SpanKindClient, ids)
+	sc := unit.Context()
+	attempt := &delivery.Attempt{Number: job.Attempt, StartedAt: time.Now().UTC(), TraceID: sc.TraceID().String(), SpanID: sc.SpanID().String(), Sampled: sc.IsSampled()}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil // no randomness: nothing was sent, the message comes back
@@ -104,26 +107,47 @@ func (s *Sender) send(ctx context.Context, job *delivery.Job, timing *wire.Timin
 	if err != nil {
 		attempt.Class, attempt.Detail = classify(err)
 	}
-	if span.IsRecording() {
-		describe(span, job, attempt)
+	if span := unit.Ending(!attempt.Succeeded()); span != nil {
+		describe(span, job, attempt, sc)
+		span.End()
 	}
 	return attempt
 }
 
-// describe says on the span what was attempted and what came of it.
-func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt) {
+// describe says on the span what was attempted and what came of it (OpenTelemetry semantic conventions, HTTP client). A retry is linked to the attempt before.
+// Of the URL there is only whom it goes to: paths and queries have tokens.
+func describe(span trace.Span, job *delivery.Job, attempt *delivery.Attempt, sc trace.SpanContext) {
 	span.SetAttributes(
-		attribute.String("http.request.method", http.MethodPost),
-		attribute.String("beaconpost.delivery.id", job.ID.String()),
-		attribute.Int("http.request.resend_count", job.Attempt-1),
+		semconv.HTTPRequestMethodPost, semconv.HTTPRequestResendCount(job.Attempt-1), semconv.HTTPRequestBodySize(len(job.Payload)),
+		telemetry.Attr("tenant.id", job.Tenant.String()), telemetry.Attr("delivery.id", job.ID.String()),
+		telemetry.Attr("event.id", job.EventID.String()), telemetry.Attr("endpoint.id", job.Target.EndpointID.String()),
 	)
-	if attempt.Class != "" {
-		span.SetStatus(codes.Error, string(attempt.Class))
-		span.SetAttributes(attribute.String("error.type", string(attempt.Class)))
+	if u, err := url.Parse(job.Target.URL); err == nil {
+		span.SetAttributes(semconv.URLScheme(u.Scheme), semconv.ServerAddress(u.Hostname()), semconv.ServerPort(portOf(u)))
+	}
+	if job.Attempt > 1 {
+		before := sc.WithSpanID(telemetry.SpanIDOf(job.ID, job.Attempt-1))
+		span.AddLink(trace.Link{SpanContext: before, Attributes: []attribute.KeyValue{telemetry.Attr("link", "attempt before")}})
 	}
 	if attempt.StatusCode != 0 {
-		span.SetAttributes(attribute.Int("http.response.status_code", attempt.StatusCode))
+		span.SetAttributes(semconv.HTTPResponseStatusCode(attempt.StatusCode))
 	}
+	switch {
+	case attempt.Class != "":
+		telemetry.Fail(span, string(attempt.Class), attempt.Detail)
+	case !attempt.Succeeded():
+		telemetry.Fail(span, strconv.Itoa(attempt.StatusCode), "")
+	}
+}
+
+func portOf(u *url.URL) int {
+	if port, err := strconv.Atoi(u.Port()); err == nil {
+		return port
+	}
+	if u.Scheme == "http" {
+		return 80
+	}
+	return 443
 }
 
 func (s *Sender) exchange(ctx context.Context, job *delivery.Job, r *wire.Request, traceparent string, attempt *delivery.Attempt) error {

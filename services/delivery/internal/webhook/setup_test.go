@@ -11,16 +11,16 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/beaconpost/beaconpost/pkg/signature"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
 func newSender(t *testing.T, cfg Config) *Sender {
 	t.Helper()
-	cfg.UserAgent, cfg.Tracer = "Beaconpost/test", noop.NewTracerProvider().Tracer("")
+	cfg.UserAgent, cfg.Tracer = "Beaconpost/test", telemetry.NoTracer()
 	s := NewSender(cfg)
 	t.Cleanup(s.Close)
 	return s

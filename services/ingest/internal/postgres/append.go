@@ -13,6 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/batch"
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -133,8 +134,21 @@ func (a *Appender) flush(ctx context.Context, items []*entry) {
 		live = append(live, e)
 	}
 	inOrder(live)
+	ctx, end := a.db.Joint(ctx, "commit", contexts(live))
 	a.commit(ctx, live)
+	end(nil) // entries have outcomes of their own
 	a.metrics.flushed(len(items), waited, time.Since(start))
+}
+
+// contexts gives the trace contexts of those who wait.
+func contexts(entries []*entry) func(yield func(trace.SpanContext) bool) {
+	return func(yield func(trace.SpanContext) bool) {
+		for _, e := range entries {
+			if !yield(trace.SpanContextFromContext(e.ctx)) {
+				return
+			}
+		}
+	}
 }
 
 // inOrder sorts entries. Tenants, and keys within a tenant, are written in one order everywhere: two flushes cannot deadlock over

@@ -128,6 +128,8 @@ type Result struct {
 	IP        string    // that was connected to
 	CertEnds  time.Time // of the certificate that ends first; zero: none
 	Evidence  *Evidence // nil if up
+
+	Traceparent string // W3C trace context of the check; "" if none was made
 }
 
 // Slot is a moment at which a monitor has to be checked.

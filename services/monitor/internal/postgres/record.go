@@ -12,6 +12,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/check"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/monitor"
@@ -20,6 +21,8 @@ import (
 
 // Record implements monitor.Store: checks, counts, states, the ledger, incidents and the tenants' events in one transaction.
 func (s *Store) Record(ctx context.Context, findings []*monitor.Finding) (what monitor.Consequences, err error) {
+	ctx, end := s.db.Joint(ctx, "record", telemetry.Contexts(findings, func(f **monitor.Finding) string { return (*f).Traceparent }))
+	defer func() { end(err) }()
 	findings = slices.Clone(findings)
 	slices.SortStableFunc(findings, func(a, b *monitor.Finding) int {
 		if c := compareKeys(a.Monitor.Key, b.Monitor.Key); c != 0 {
