@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -119,6 +120,7 @@ func TestOneLinePerRequest(t *testing.T) {
 	for _, line := range got {
 		require.Equal(t, "request", line["message"])
 		require.Len(t, line["trace_id"], 32)
+		require.Len(t, line["span_id"], 16)
 		seen[line["trace_id"].(string)] = true
 	}
 	require.Len(t, seen, 4)
@@ -280,16 +282,37 @@ func TestSpans(t *testing.T) {
 	b.do("GET", "/v1/things/7", "")
 	b.do("GET", "/v1/things/fail", "")
 	b.do("GET", "/v1/things/8", "", "Authorization", "")
+	b.do("BREW", "/v1/things/8", "")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, tel.Shutdown(ctx))
-	require.Len(t, exporter.spans, 3)
-	for i, want := range []string{"Unset ", "Error 500", "Unset "} {
+	require.Len(t, exporter.spans, 4)
+	for i, want := range []string{"Unset ", "Error internal_error: disk is full", "Unset "} {
 		span := exporter.spans[i]
 		require.Equal(t, "GET /v1/things/{id}", span.Name())
+		require.Equal(t, trace.SpanKindServer, span.SpanKind())
 		require.Equal(t, want, span.Status().Code.String()+" "+span.Status().Description)
 	}
-	require.Len(t, exporter.spans[1].Events(), 1, "the error")
+	require.Contains(t, exporter.spans[3].Name(), "HTTP ")
+	invented := attributes(exporter.spans[3])
+	require.Equal(t, "_OTHER", invented["http.request.method"])
+
+	ok, failed := attributes(exporter.spans[0]), attributes(exporter.spans[1])
+	require.Equal(t, "200", ok["http.response.status_code"])
+	require.Equal(t, "/v1/things/{id}", ok["http.route"])
+	require.Equal(t, "/v1/things/{id}", ok["url.path"], "the path itself may have a token in it")
+	require.Equal(t, "http", ok["url.scheme"])
+	require.Equal(t, "1.1", ok["network.protocol.version"])
+	require.NotContains(t, ok, "error.type")
+	require.Equal(t, "500", failed["error.type"])
+}
+
+func attributes(span sdktrace.ReadOnlySpan) map[string]string {
+	all := map[string]string{}
+	for _, a := range span.Attributes() {
+		all[string(a.Key)] = a.Value.String()
+	}
+	return all
 }
 
 func TestScopesAreInTheDescription(t *testing.T) {

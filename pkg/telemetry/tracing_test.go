@@ -109,7 +109,8 @@ func TestWhatFailsIsExportedThoughItsTraceIsNot(t *testing.T) {
 func TestTheShareOfTracesIsThatOfTheRatio(t *testing.T) {
 	t.Parallel()
 	const n, ratio = 20000, 0.1
-	tracer, _ := record(t, telemetry.Config{SampleRatio: ratio})
+	tracer, spans := record(t, telemetry.Config{SampleRatio: ratio})
+	defer spans()
 	of := func(ids func() telemetry.IDs) (sampled int) {
 		for range n {
 			_, unit := tracer.Begin(t.Context(), "x", trace.SpanKindServer, ids())
