@@ -175,7 +175,7 @@ func describe(span trace.Span, r *http.Request, route string, status int, n *not
 		semconv.HTTPRequestMethodKey.String(method), semconv.HTTPRoute(route), semconv.HTTPResponseStatusCode(status), semconv.URLScheme(scheme), semconv.URLPath(route),
 		semconv.ServerAddress(r.Host), semconv.NetworkProtocolVersion(strings.TrimPrefix(r.Proto, "HTTP/")), semconv.UserAgentOriginal(r.UserAgent()),
 	)
-	if n.principal.Kind != "" {
+	if n.principal.Kind != "" && !n.principal.Tenant.IsZero() {
 		span.SetAttributes(telemetry.Attr("tenant.id", n.principal.Tenant.String()))
 	}
 	if status < http.StatusInternalServerError && !n.aborted {
@@ -201,7 +201,10 @@ func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, rout
 		Int64("request_bytes", r.ContentLength).Dur("duration_ms", elapsed).
 		Str("trace_id", sc.TraceID().String()).Str("span_id", sc.SpanID().String())
 	if n.principal.Kind != "" {
-		event = event.Str("tenant_id", n.principal.Tenant.String()).Str("credential_id", n.principal.CredentialID)
+		event = event.Str("credential_id", n.principal.CredentialID)
+		if !n.principal.Tenant.IsZero() { // not an operator
+			event = event.Str("tenant_id", n.principal.Tenant.String())
+		}
 	}
 	if n.err != nil {
 		event = event.AnErr("error", n.err)

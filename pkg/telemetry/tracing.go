@@ -212,15 +212,15 @@ func mixed(of [16]byte, number uint64) uint64 {
 
 func newSpanID() (id trace.SpanID) {
 	for !id.IsValid() {
-		binary.BigEndian.PutUint64(id[:], rand.Uint64()) //nolint:gosec // not a secret
+		binary.BigEndian.PutUint64(id[:], rand.Uint64())
 	}
 	return id
 }
 
 func newTraceID() (id trace.TraceID) {
 	for !id.IsValid() {
-		binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // not a secret
-		binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // not a secret
+		binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+		binary.BigEndian.PutUint64(id[8:], rand.Uint64())
 	}
 	return id
 }

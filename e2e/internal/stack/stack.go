@@ -115,6 +115,9 @@ func (s *Stack) configure(ctx context.Context) error {
 // NATSURL is where the broker listens.
 func (s *Stack) NATSURL() string { return "nats://127.0.0.1:" + strconv.Itoa(s.natsPort) }
 
+// Dir is where the processes write, their logs too.
+func (s *Stack) Dir() string { return s.cfg.Dir }
+
 // NATSDir is where the broker keeps its streams.
 func (s *Stack) NATSDir() string { return filepath.Join(s.cfg.Dir, "nats") }
 
