@@ -184,10 +184,8 @@ func (p *prometheus) query(expr string) int {
 // dashboard is one of Grafana's, as far as it is looked at here.
 type dashboard struct {
 	UID, Title, Description string
-	Panels                  []struct {
-		Type, Title, Description string
-		Targets                  []struct{ Expr string }
-	}
+	Panels                  []panel
+	Templating              struct{ List []variable }
 }
 
 func dashboards(t *testing.T) (list []dashboard) {

@@ -1,37 +1,57 @@
 package main
 
+// Log lines. The result of an attempt is its class of error or, as in the metric, the first digit of its status.
+const (
+	attempts = `message="attempt" | label_format result="{{if .error_class}}{{.error_class}}{{else}}{{substr 0 1 .status}}xx{{end}}"`
+	checks   = `message="check"`
+)
+
 func overview() dashboard {
 	return dashboard{"overview", "Beaconpost / overview", "The promises: what is at risk, and where to look next.", []row{
 		{"Promises", []panel{
-			number("Accepted deliveries nobody works on", "0. Above it for five minutes an alert fires.", "short", "max("+of("beaconpost_deliveries_unaccounted")+")"),
-			number("Events refused", "0.", "ops", "sum("+rate("beaconpost_events_refused_total")+")"),
+			number("Accepted deliveries nobody works on", "0. Above it for five minutes an alert fires.", "short", "max("+of("beaconpost_deliveries_unaccounted")+")").
+				explainedBy("delivery", "Unaccounted", "Oldest unaccounted"),
+			number("Events refused", "0.", "ops", "sum("+rate("beaconpost_events_refused_total")+")").
+				explainedBy("ingest", "Events", "Time of a flush"),
 			number("First attempts within 5 s", "Above 99 %.", "percentunit",
-				"sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+") / sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+")"),
+				"sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+") / sum("+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+")").
+				explainedBy("delivery", "First attempts: from acceptance to their end"),
 			number("Promised checks that were made", "Above 99.9 %.", "percentunit",
-				"sum("+rate("beaconpost_scheduler_slots_total", `outcome!="missed"`)+") / sum("+rate("beaconpost_scheduler_slots_total")+")"),
+				"sum("+rate("beaconpost_scheduler_slots_total", `outcome!="missed"`)+") / sum("+rate("beaconpost_scheduler_slots_total")+")").
+				explainedBy("monitor", "Slots"),
 		}},
 		{"Budgets (1 is used up in 30 days; the alerts are at 6 and 14.4)", []panel{
 			graph("Burn rate: posted events", "Below 1. The objective is that 99.9 % are not answered 5xx.", "short",
-				`sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`, `status=~"5.."`)+`) / sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`)+`) / 0.001 or vector(0)`, "events"),
+				`sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`, `status=~"5.."`)+`) / sum(`+rate("beaconpost_http_requests_total", `route="/v1/events"`)+`) / 0.001 or vector(0)`, "events").
+				explainedBy("ingest", "Server errors"),
 			graph("Burn rate: first attempts", "Below 1. The objective is that 99 % end within 5 s of acceptance.", "short",
-				`(1 - sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+`) / sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+`)) / 0.01`, "first attempts"),
+				`(1 - sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_bucket", `le=~"5|5.0"`)+`) / sum(`+rate("beaconpost_delivery_first_attempt_latency_seconds_count")+`)) / 0.01`, "first attempts").
+				explainedBy("delivery", "First attempts: from acceptance to their end"),
 			graph("Burn rate: checks", "Below 1. The objective is that 99.9 % of the promised checks are made.", "short",
-				`sum(`+rate("beaconpost_scheduler_slots_total", `outcome="missed"`)+`) / sum(`+rate("beaconpost_scheduler_slots_total")+`) / 0.001`, "checks"),
+				`sum(`+rate("beaconpost_scheduler_slots_total", `outcome="missed"`)+`) / sum(`+rate("beaconpost_scheduler_slots_total")+`) / 0.001`, "checks").
+				explainedBy("monitor", "Slots"),
 		}},
 		{"Flow", []panel{
-			{title: "Events and deliveries", good: "What comes goes: delivered follows accepted times the endpoints per event.", unit: "ops", queries: []query{
+			{title: "Events and deliveries", good: "What comes goes: delivered follows accepted times the endpoints per event.", unit: "ops", explained: []place{{"ingest", "Events"}, {"delivery", "Deliveries"}}, queries: []query{
 				{"sum(" + rate("beaconpost_events_accepted_total") + ")", "accepted"}, {"sum(" + rate("beaconpost_deliveries_created_total") + ")", "deliveries created"},
 				{"sum by (outcome) (" + rate("beaconpost_deliveries_total") + ")", "{{outcome}}"},
 			}},
-			quantiles("From acceptance to delivery", "The median is milliseconds. The tail is retries.", "beaconpost_delivery_latency_seconds"),
-			graph("Checks", "Follows the number of monitors. not_checked is ours.", "ops", "sum by (outcome) ("+rate("beaconpost_check_duration_seconds_count")+")", "{{outcome}}"),
-			graph("Status of monitors changes", "A few. Many at once are more likely our network than theirs.", "ops", "sum by (to) ("+rate("beaconpost_state_transitions_total")+")", "to {{to}}"),
+			quantiles("From acceptance to delivery", "The median is milliseconds. The tail is retries.", "beaconpost_delivery_latency_seconds").
+				explainedBy("delivery", "First attempts: from acceptance to their end", "Time of an attempt"),
+			graph("Checks", "Follows the number of monitors. not_checked is ours.", "ops", "sum by (outcome) ("+rate("beaconpost_check_duration_seconds_count")+")", "{{outcome}}").
+				explainedBy("monitor", "Checks by outcome"),
+			graph("Status of monitors changes", "A few. Many at once are more likely our network than theirs.", "ops", "sum by (to) ("+rate("beaconpost_state_transitions_total")+")", "to {{to}}").
+				explainedBy("monitor", "Status changes"),
 		}},
 		{"Parts", []panel{
-			graph("Postgres", "1 for every instance.", "short", of("beaconpost_postgres_up"), "{{instance}}"),
-			graph("Broker", "1 for every instance.", "short", of("beaconpost_broker_connected"), "{{instance}}"),
-			graph("Consuming", "1 for every instance.", "short", of("beaconpost_delivery_consuming")+" or "+of("beaconpost_prober_consuming"), "{{instance}}"),
-			graph("Versions", "One, but during an upgrade.", "short", "count by (service, version) ("+of("beaconpost_build_info")+")", "{{service}} {{version}}"),
+			graph("Postgres", "1 for every instance.", "short", of("beaconpost_postgres_up"), "{{instance}}").
+				explainedBy("postgres", "Up"),
+			graph("Broker", "1 for every instance.", "short", of("beaconpost_broker_connected"), "{{instance}}").
+				explainedBy("nats", "Connected"),
+			graph("Consuming", "1 for every instance.", "short", of("beaconpost_delivery_consuming")+" or "+of("beaconpost_prober_consuming"), "{{instance}}").
+				explainedBy("nats", "Waiting"),
+			graph("Versions", "One, but during an upgrade.", "short", "count by (service, version) ("+of("beaconpost_build_info")+")", "{{service}} {{version}}").
+				explainedBy("ingest", "Server errors").explainedBy("delivery", "Server errors").explainedBy("monitor", "Server errors"),
 		}},
 	}}
 }
@@ -43,7 +63,8 @@ func ingest() dashboard {
 				{"sum(" + rate("beaconpost_events_accepted_total") + ")", "accepted"}, {"sum(" + rate("beaconpost_events_replayed_total") + ")", "replayed"},
 				{"sum(" + rate("beaconpost_events_refused_total") + ")", "refused"},
 			}},
-			quantiles("POST /v1/events", "The p99 is tens of milliseconds: one flush to disk.", "beaconpost_http_request_duration_seconds", `route="/v1/events"`),
+			quantiles("POST /v1/events", "The p99 is tens of milliseconds: one flush to disk.", "beaconpost_http_request_duration_seconds", `route="/v1/events"`).
+				leadingTo(lead{service: "ingest", tags: "http.route=/v1/events", traceql: `span.http.route="/v1/events"`, longer: true}),
 			graph("Published", "All published. Skipped means the broker is away; the reconciler publishes it later.", "ops", "sum by (result) ("+in("ingest", rate("beaconpost_publish_messages_total"))+")", "{{result}}"),
 			graph("Routes read", "Few: they are cached until they change.", "ops", "sum("+rate("beaconpost_routes_loaded_total")+")", "reads"),
 		}},
@@ -61,10 +82,14 @@ func ingest() dashboard {
 func delivery() dashboard {
 	return dashboard{"delivery", "Beaconpost / delivery", "Sending: what is under way, what fails, what waits.", []row{
 		{"Attempts", []panel{
-			graph("Attempts by result", "2xx. A class of error that grows for many endpoints at once is ours.", "ops", "sum by (result) ("+rate("beaconpost_delivery_attempt_duration_seconds_count")+")", "{{result}}"),
-			quantiles("Time of an attempt", "What the endpoints take.", "beaconpost_delivery_attempt_duration_seconds"),
-			quantiles("First attempts: from acceptance to their end", "Little more than an attempt. More: we are late.", "beaconpost_delivery_first_attempt_latency_seconds"),
-			graph("Deliveries", "Exhausted is 0 but for endpoints that are gone.", "ops", "sum by (outcome) ("+rate("beaconpost_deliveries_total")+")", "{{outcome}}"),
+			graph("Attempts by result", "2xx. A class of error that grows for many endpoints at once is ours.", "ops", "sum by (result) ("+rate("beaconpost_delivery_attempt_duration_seconds_count")+")", "{{result}}").
+				leadingTo(lead{service: "delivery", logs: attempts + ` | result="${__field.labels.result}"`, tags: "error.type=${__field.labels.result}", traceql: `span.error.type="${__field.labels.result}"`}),
+			quantiles("Time of an attempt", "What the endpoints take.", "beaconpost_delivery_attempt_duration_seconds").
+				leadingTo(lead{service: "delivery", logs: attempts, longer: true}),
+			quantiles("First attempts: from acceptance to their end", "Little more than an attempt. More: we are late.", "beaconpost_delivery_first_attempt_latency_seconds").
+				leadingTo(lead{service: "delivery", logs: attempts + " | attempt=1"}),
+			graph("Deliveries", "Exhausted is 0 but for endpoints that are gone.", "ops", "sum by (outcome) ("+rate("beaconpost_deliveries_total")+")", "{{outcome}}").
+				leadingTo(lead{service: "delivery", logs: attempts + ` | outcome="${__field.labels.outcome}"`, untraced: true}),
 		}},
 		{"Work", []panel{
 			{title: "In flight", good: "Below the bound.", unit: "short", queries: []query{{"sum(" + of("beaconpost_delivery_in_flight") + ")", "in flight"}, {"sum(" + of("beaconpost_delivery_in_flight_max") + ")", "bound"}}},
@@ -74,13 +99,15 @@ func delivery() dashboard {
 		}},
 		{"Endpoints in trouble", []panel{
 			graph("Endpoints in trouble", "A few, of endpoints that are down.", "short", "max by (state) ("+of("beaconpost_endpoints_in_trouble")+")", "{{state}}"),
-			graph("Breakers that move", "Some.", "ops", "sum by (state) ("+rate("beaconpost_endpoint_breaker_transitions_total")+")", "{{state}}"),
+			graph("Breakers that move", "Some.", "ops", "sum by (state) ("+rate("beaconpost_endpoint_breaker_transitions_total")+")", "{{state}}").
+				leadingTo(lead{service: "delivery", logs: `to="${__field.labels.state}"`, untraced: true}),
 			{title: "Parked and drained", good: "Drained follows an endpoint that came back.", unit: "ops", queries: []query{
 				{"sum(" + rate("beaconpost_deliveries_overflowed_total") + ")", "parked: more than it takes"}, {"sum(" + rate("beaconpost_deliveries_drained_total") + ")", "drained"},
 				{"sum(" + rate("beaconpost_endpoint_probes_total") + ")", "probes"}, {"sum(" + rate("beaconpost_deliveries_expired_total") + ")", "expired"},
 			}},
 			graph("Disabled", "Few.", "short", "sum by (reason) (increase("+of("beaconpost_endpoints_disabled_total")+"[$__range]))", "{{reason}}"),
-			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_delivery_trouble_total")+") or vector(0)", "{{doing}}"),
+			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_delivery_trouble_total")+") or vector(0)", "{{doing}}").
+				leadingTo(lead{service: "delivery", logs: `doing="${__field.labels.doing}"`, untraced: true}),
 		}},
 		red("delivery"), use("delivery"),
 	}}
@@ -90,15 +117,18 @@ func monitor() dashboard {
 	return dashboard{"monitor", "Beaconpost / monitor", "Watching: is every check made when it is promised, and does what follows get on.", []row{
 		{"Schedule", []panel{
 			graph("Slots", "All checked. Late and missed are 0.", "ops", "sum by (outcome) ("+rate("beaconpost_scheduler_slots_total")+")", "{{outcome}}"),
-			quantiles("Lag", "Milliseconds.", "beaconpost_scheduler_lag_seconds"),
+			quantiles("Lag", "Milliseconds.", "beaconpost_scheduler_lag_seconds").
+				leadingTo(lead{service: "monitor"}),
 			{title: "Checks under way", good: "Below the bound, also while a fifth of the targets hang.", unit: "short", queries: []query{
 				{"sum by (region) (" + of("beaconpost_checks_in_flight") + ")", "{{region}}"}, {"sum by (region) (" + of("beaconpost_checks_in_flight_max") + ")", "bound {{region}}"},
 			}},
 			graph("Schedules at the broker", "Monitors times regions.", "short", "max("+of("beaconpost_schedules")+")", "schedules"),
 		}},
 		{"Results", []panel{
-			graph("Checks by outcome", "Mostly up. not_checked is ours.", "ops", "sum by (outcome) ("+rate("beaconpost_check_duration_seconds_count")+")", "{{outcome}}"),
-			graph("Not up, by cause", "Different causes. One that grows for many at once is ours.", "ops", "sum by (cause) ("+rate("beaconpost_checks_not_up_total")+") or vector(0)", "{{cause}}"),
+			graph("Checks by outcome", "Mostly up. not_checked is ours.", "ops", "sum by (outcome) ("+rate("beaconpost_check_duration_seconds_count")+")", "{{outcome}}").
+				leadingTo(lead{service: "monitor", logs: checks + ` | outcome="${__field.labels.outcome}"`}),
+			graph("Not up, by cause", "Different causes. One that grows for many at once is ours.", "ops", "sum by (cause) ("+rate("beaconpost_checks_not_up_total")+") or vector(0)", "{{cause}}").
+				leadingTo(lead{service: "monitor", logs: checks + ` | cause="${__field.labels.cause}"`}),
 			graph("Results that wait", "0.", "short", of("beaconpost_results_waiting"), "{{instance}}"),
 			graph("Oldest result that waits", "Below a second.", "s", of("beaconpost_result_buffer_age_seconds"), "{{instance}}"),
 		}},
@@ -106,7 +136,8 @@ func monitor() dashboard {
 			graph("Status changes", "A few.", "ops", "sum by (from, to) ("+rate("beaconpost_state_transitions_total")+")", "{{from}} to {{to}}"),
 			graph("Mails", "Sent.", "ops", "sum by (result) ("+rate("beaconpost_notifications_total")+")", "{{result}}"),
 			graph("Canaries", "1 for every region.", "short", "min by (region) ("+of("beaconpost_prober_egress_up")+")", "{{region}}"),
-			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_monitor_trouble_total")+") or vector(0)", "{{doing}}"),
+			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_monitor_trouble_total")+") or vector(0)", "{{doing}}").
+				leadingTo(lead{service: "monitor", logs: `doing="${__field.labels.doing}"`, untraced: true}),
 		}},
 		red("monitor"), use("monitor"),
 	}}

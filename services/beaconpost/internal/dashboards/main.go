@@ -12,16 +12,24 @@ import (
 const directory = "../../deploy/k8s/observability/dashboards"
 
 func main() {
-	for _, d := range []dashboard{overview(), ingest(), delivery(), monitor(), nats(), postgres()} {
-		if err := write(d); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, "dashboards:", err)
-			os.Exit(1)
-		}
-	}
-	if err := copyAlerts(); err != nil {
+	if err := run(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "dashboards:", err)
 		os.Exit(1)
 	}
+}
+
+func run() error {
+	boards := []dashboard{overview(), ingest(), delivery(), monitor(), nats(), postgres()}
+	known, err := locate(boards)
+	if err != nil {
+		return err
+	}
+	for _, d := range boards {
+		if err := write(d, known); err != nil {
+			return err
+		}
+	}
+	return copyAlerts()
 }
 
 // copyAlerts puts the alerts where the single binary can embed them.
@@ -36,8 +44,8 @@ func copyAlerts() error {
 	return nil
 }
 
-func write(d dashboard) error {
-	text, err := json.MarshalIndent(d.model(), "", "  ")
+func write(d dashboard, known places) error {
+	text, err := json.MarshalIndent(d.model(known), "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", d.name, err)
 	}

@@ -25,6 +25,22 @@ type panel struct {
 	unit    string // of Grafana: s, ops, short, percentunit, bytes
 	stat    bool   // one number, not a graph
 	queries []query
+
+	exemplars bool    // it shows times of a histogram: points lead to traces
+	explained []place // where to look next
+	behind    lead    // what a click on a series looks for
+}
+
+func (p panel) explainedBy(board string, titles ...string) panel {
+	for _, title := range titles {
+		p.explained = append(p.explained, place{board, title})
+	}
+	return p
+}
+
+func (p panel) leadingTo(behind lead) panel {
+	p.behind = behind
+	return p
 }
 
 type query struct{ expr, legend string }
@@ -49,7 +65,7 @@ func quantile(q float64, metric string, matchers ...string) string {
 
 // quantiles shows the median and the tail of a histogram.
 func quantiles(title, good, metric string, matchers ...string) panel {
-	return panel{title: title, good: good, unit: "s", queries: []query{
+	return panel{title: title, good: good, unit: "s", exemplars: true, queries: []query{
 		{quantile(.5, metric, matchers...), "p50"}, {quantile(.95, metric, matchers...), "p95"}, {quantile(.99, metric, matchers...), "p99"},
 	}}
 }
@@ -64,11 +80,16 @@ func number(title, good, unit, expr string) panel {
 
 // red is rate, errors and duration of a service's API.
 func red(service string) row {
+	const route = "${__field.labels.route}"
+	routed := lead{service: service, logs: `message="request" | route="` + route + `"`, tags: "http.route=" + route, traceql: `span.http.route="` + route + `"`}
+	slow := routed
+	slow.longer = true
 	return row{"API", []panel{
-		graph("Requests", "Follows what clients send.", "reqps", "sum by (route) ("+in(service, rate("beaconpost_http_requests_total"))+")", "{{route}}"),
+		graph("Requests", "Follows what clients send.", "reqps", "sum by (route) ("+in(service, rate("beaconpost_http_requests_total"))+")", "{{route}}").leadingTo(routed),
 		graph("Server errors", "0. A 503 is Postgres away or too much at once, a 500 a bug.", "percentunit",
-			`sum by (status) (`+in(service, rate("beaconpost_http_requests_total", `status=~"5.."`))+`) / scalar(sum(`+in(service, rate("beaconpost_http_requests_total"))+`)) or vector(0)`, "{{status}}"),
-		{title: "Duration", good: "Flat. The p99 of a route that grows alone has a statement that became slow.", unit: "s", queries: []query{
+			`sum by (status) (`+in(service, rate("beaconpost_http_requests_total", `status=~"5.."`))+`) / scalar(sum(`+in(service, rate("beaconpost_http_requests_total"))+`)) or vector(0)`, "{{status}}").
+			leadingTo(lead{service: service, logs: `message="request" | status>=500`, tags: "error=true", traceql: "status=error"}),
+		{title: "Duration", good: "Flat. The p99 of a route that grows alone has a statement that became slow.", unit: "s", exemplars: true, behind: slow, queries: []query{
 			{"histogram_quantile(0.99, sum by (le, route) (" + in(service, rate("beaconpost_http_request_duration_seconds_bucket")) + "))", "p99 {{route}}"},
 		}},
 	}}
@@ -90,7 +111,7 @@ const (
 )
 
 // model gives Grafana's JSON model (schema 39).
-func (d dashboard) model() map[string]any {
+func (d dashboard) model(known places) map[string]any {
 	var panels []any
 	y, id := 0, 0
 	next := func() int { id++; return id }
@@ -99,7 +120,7 @@ func (d dashboard) model() map[string]any {
 		y++
 		width := columns / min(len(r.panels), 4)
 		for i, p := range r.panels {
-			panels = append(panels, p.model(next(), i%4*width, y+i/4*height, width))
+			panels = append(panels, p.model(known, next(), i%4*width, y+i/4*height, width))
 		}
 		y += (len(r.panels) + 3) / 4 * height
 	}
@@ -119,8 +140,11 @@ func variables() []any {
 			"refresh": 2, "includeAll": true, "allValue": ".*", "multi": true, "current": map[string]any{"text": "All", "value": "$__all"}, "sort": 1,
 		}
 	}
+	from := func(name, label, kind string) map[string]any {
+		return map[string]any{"name": name, "label": label, "type": "datasource", "query": kind, "current": map[string]any{}}
+	}
 	return []any{
-		map[string]any{"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": map[string]any{}},
+		from("datasource", "Prometheus", "prometheus"), from("jaeger", "Traces (Jaeger)", "jaeger"), from("tempo", "Traces (Tempo)", "tempo"), from("loki", "Logs", "loki"),
 		label("namespace", "beaconpost_build_info"), label("instance", `beaconpost_build_info{namespace=~"$namespace"}`),
 	}
 }
@@ -129,7 +153,7 @@ func source() map[string]string {
 	return map[string]string{"type": "prometheus", "uid": "${datasource}"}
 }
 
-func (p panel) model(id, x, y, width int) map[string]any {
+func (p panel) model(known places, id, x, y, width int) map[string]any {
 	kind := "timeseries"
 	options := map[string]any{"legend": map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": true}, "tooltip": map[string]any{"mode": "multi", "sort": "desc"}}
 	if p.stat {
@@ -137,10 +161,12 @@ func (p panel) model(id, x, y, width int) map[string]any {
 	}
 	var targets []any
 	for i, q := range p.queries {
-		targets = append(targets, map[string]any{"refId": string(rune('A' + i)), "datasource": source(), "expr": q.expr, "legendFormat": q.legend, "exemplar": !p.stat})
+		targets = append(targets, map[string]any{"refId": string(rune('A' + i)), "datasource": source(), "expr": q.expr, "legendFormat": q.legend, "exemplar": p.exemplars})
 	}
+	nextTo := known.links(p.explained)
 	return map[string]any{
-		"id": id, "type": kind, "title": p.title, "description": p.good, "datasource": source(), "gridPos": map[string]int{"x": x, "y": y, "w": width, "h": height}, "targets": targets, "options": options,
-		"fieldConfig": map[string]any{"defaults": map[string]any{"unit": p.unit, "min": 0, "custom": map[string]any{"fillOpacity": 5, "showPoints": "never", "spanNulls": 120000}}, "overrides": []any{}},
+		"links": nextTo,
+		"id":    id, "type": kind, "title": p.title, "description": p.good, "datasource": source(), "gridPos": map[string]int{"x": x, "y": y, "w": width, "h": height}, "targets": targets, "options": options,
+		"fieldConfig": map[string]any{"defaults": map[string]any{"unit": p.unit, "min": 0, "links": append(nextTo, p.behind.links()...), "custom": map[string]any{"fillOpacity": 5, "showPoints": "never", "spanNulls": 120000}}, "overrides": []any{}},
 	}
 }
