@@ -18,6 +18,7 @@ type panel struct {
 	Type, Title, Description string
 	Links                    []link
 	Targets                  []target
+	Datasource               struct{ UID string }
 	FieldConfig              struct {
 		Defaults struct {
 			Unit  string
