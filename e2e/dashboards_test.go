@@ -19,6 +19,7 @@ type panel struct {
 	Links                    []link
 	Targets                  []target
 	Datasource               struct{ UID string }
+	Panels                   []panel // of a row that is folded
 	FieldConfig              struct {
 		Defaults struct {
 			Unit  string

@@ -41,7 +41,7 @@ before=$(snapshot)
 
 echo 'verify: generate'
 make generate
-for module in $MODULES tools tools/buf; do
+for module in $MODULES tools tools/buf tools/postgres_exporter; do
 	tidy "$module"
 done
 echo 'verify: gofmt'

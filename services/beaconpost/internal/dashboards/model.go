@@ -16,6 +16,7 @@ type dashboard struct {
 type row struct {
 	title  string
 	panels []panel
+	folded bool // until somebody opens it: not everybody has what it shows
 }
 
 // panel shows queries. good says what it looks like while all is well, for whoever sees it for the first time, at night.
@@ -84,7 +85,7 @@ func red(service string) row {
 	routed := lead{service: service, logs: `message="request" | route="` + route + `"`, tags: "http.route=" + route, traceql: `span.http.route="` + route + `"`}
 	slow := routed
 	slow.longer = true
-	return row{"API", []panel{
+	return row{title: "API", panels: []panel{
 		graph("Requests", "Follows what clients send.", "reqps", "sum by (route) ("+in(service, rate("beaconpost_http_requests_total"))+")", "{{route}}").leadingTo(routed),
 		graph("Server errors", "0. A 503 is Postgres away or too much at once, a 500 a bug.", "percentunit",
 			`sum by (status) (`+in(service, rate("beaconpost_http_requests_total", `status=~"5.."`))+`) / scalar(sum(`+in(service, rate("beaconpost_http_requests_total"))+`)) or vector(0)`, "{{status}}").
@@ -97,7 +98,7 @@ func red(service string) row {
 
 // use is what a service needs of the machine and of Postgres.
 func use(service string) row {
-	return row{"Resources", []panel{
+	return row{title: "Resources", panels: []panel{
 		graph("CPU", "Below what the container may use.", "short", "sum by (instance) ("+in(service, rate("process_cpu_seconds_total"))+")", "{{instance}}"),
 		graph("Resident memory", "Flat.", "bytes", in(service, of("process_resident_memory_bytes")), "{{instance}}"),
 		graph("Goroutines", "Follows the load, and comes back.", "short", in(service, of("go_goroutines")), "{{instance}}"),
@@ -116,13 +117,21 @@ func (d dashboard) model(known places) map[string]any {
 	y, id := 0, 0
 	next := func() int { id++; return id }
 	for _, r := range d.rows {
-		panels = append(panels, map[string]any{"id": next(), "type": "row", "title": r.title, "collapsed": false, "gridPos": map[string]int{"x": 0, "y": y, "w": columns, "h": 1}, "panels": []any{}})
+		head := map[string]any{"id": next(), "type": "row", "title": r.title, "collapsed": r.folded, "gridPos": map[string]int{"x": 0, "y": y, "w": columns, "h": 1}}
 		y++
 		width := columns / min(len(r.panels), 4)
+		shown := []any{}
 		for i, p := range r.panels {
-			panels = append(panels, p.model(known, next(), i%4*width, y+i/4*height, width))
+			shown = append(shown, p.model(known, next(), i%4*width, y+i/4*height, width))
 		}
 		y += (len(r.panels) + 3) / 4 * height
+		if r.folded { // Grafana keeps the panels of such a row in it
+			head["panels"] = shown
+			panels = append(panels, head)
+			continue
+		}
+		head["panels"] = []any{}
+		panels = append(append(panels, head), shown...)
 	}
 	return map[string]any{
 		"uid": "beaconpost-" + d.name, "title": d.title, "description": d.what, "tags": []string{"beaconpost"}, "schemaVersion": 39, "version": 1, "editable": true,
