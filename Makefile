@@ -73,6 +73,10 @@ bench-fairness: deps bin/bench ## What endpoints that hang, and a tenant with a 
 bench-monitors: deps bin/bench ## 1,000, 10,000 and 100,000 monitors: is every check made, and when (fifteen minutes)
 	@bin/bench monitors
 
+.PHONY: bench-tracing
+bench-tracing: deps bin/bench ## What tracing costs: off, 1 % of traces, all (six minutes)
+	@bin/bench tracing
+
 .PHONY: bench-go
 bench-go: deps-test ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)

@@ -129,7 +129,8 @@ func (u *Unit) Ending(failed bool) trace.Span {
 
 // start starts the unit's span. What it was to be called is not left in any context that others start spans from.
 func (t *Tracer) start(ctx context.Context, u *Unit) trace.Span {
-	_, span := t.Start(context.WithValue(ctx, asKey{}, &u.sc), u.name, trace.WithSpanKind(u.kind), trace.WithTimestamp(u.begun))
+	sc := u.sc // so that units themselves stay on the stack
+	_, span := t.Start(context.WithValue(ctx, asKey{}, &sc), u.name, trace.WithSpanKind(u.kind), trace.WithTimestamp(u.begun))
 	return span
 }
 

@@ -6,6 +6,7 @@
 //	bench soak       five minutes at 80 % of the maximum: does memory grow?
 //	bench fairness   endpoints that hang and a tenant with a million queued events: what others notice; about five minutes
 //	bench monitors   1,000, 10,000 and 100,000 monitors: is every check made, and when; about fifteen minutes
+//	bench tracing    what tracing costs: off, 1 % of traces, all; about six minutes
 //	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
 //
 // It runs in the repository's root, which it builds the system from.
@@ -60,8 +61,14 @@ func run(args []string) error {
 			return err
 		}
 		return bench.RunMonitors(ctx, cfg, os.Stdout, os.Stderr)
+	case "tracing":
+		cfg, err := bench.TracingOf(root, args)
+		if err != nil {
+			return err
+		}
+		return bench.RunTracing(ctx, cfg, os.Stdout, os.Stderr)
 	case "explore":
 		return bench.Explore(ctx, root, args)
 	}
-	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness, monitors or explore", what)
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness, monitors, tracing or explore", what)
 }

@@ -38,11 +38,16 @@ func RunChi(ctx context.Context, listen string, ready func(addr string)) error {
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, `{"id":"00000000-0000-7000-8000-000000000000","status":"queued"}`) // the caller's loss
 	})
+	return serve(ctx, listen, r, ready)
+}
+
+// serve serves until ctx ends.
+func serve(ctx context.Context, listen string, handler http.Handler, ready func(addr string)) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	ready(ln.Addr().String())
 	return server.Serve(ln)

@@ -21,10 +21,11 @@ import (
 // The roles are what the program does when it starts itself: every part of a run is a process of its own, so that the system says what each
 // of them costs.
 const (
-	roleSink     = "role:sink"
-	roleChi      = "role:chi"
-	roleProducer = "role:producer"
-	roleDirect   = "role:direct"
+	roleSink      = "role:sink"
+	roleChi       = "role:chi"
+	roleCollector = "role:collector"
+	roleProducer  = "role:producer"
+	roleDirect    = "role:direct"
 )
 
 // RunRole does what args[0] names if it is a role, and reports whether it was.
@@ -39,14 +40,20 @@ func RunRole(args []string) (bool, error) {
 	case roleSink:
 		return true, RunSink(ctx, "127.0.0.1:0", announce)
 	case roleChi:
-		if err := RunChi(ctx, "127.0.0.1:0", announce); !errors.Is(err, http.ErrServerClosed) {
-			return true, err
-		}
-		return true, nil
+		return true, unlessClosed(RunChi(ctx, "127.0.0.1:0", announce))
+	case roleCollector:
+		return true, unlessClosed(RunCollector(ctx, "127.0.0.1:0", announce))
 	case roleProducer, roleDirect:
 		return true, runLoad(ctx, args[0], os.Stdin, os.Stdout)
 	}
 	return true, fmt.Errorf("unknown role %q", args[0])
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // runLoad reads a Load, prints the number of accepted events each second, and at last the result as JSON.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -72,7 +73,7 @@ func (s *Stack) service(ctx context.Context, name, listen string) (*Process, err
 		return nil, err
 	}
 	admin := fmt.Sprintf("127.0.0.1:%d", port)
-	environ := append(append([]string{}, s.environ...), "BEACONPOST_LISTEN="+listen, "BEACONPOST_ADMIN_LISTEN="+admin)
+	environ := append(slices.Concat(s.environ, s.varied), "BEACONPOST_LISTEN="+listen, "BEACONPOST_ADMIN_LISTEN="+admin)
 	p, err := s.spawn(name, s.cfg.Binaries.Beaconpost, environ, name)
 	if err != nil {
 		return nil, err

@@ -57,6 +57,7 @@ type Stack struct {
 	natsPort int
 	keyFile  string
 	environ  []string
+	varied   []string
 }
 
 // Start brings Postgres, nats-server, ingest and a first tenant up. Stop it, also after an error if the stack is not nil.
@@ -111,6 +112,9 @@ func (s *Stack) configure(ctx context.Context) error {
 	), s.cfg.Environ...)
 	return nil
 }
+
+// Vary sets variables of the services that are started from now on, over all others and instead of those of the last call.
+func (s *Stack) Vary(environ []string) { s.varied = environ }
 
 // NATSURL is where the broker listens.
 func (s *Stack) NATSURL() string { return "nats://127.0.0.1:" + strconv.Itoa(s.natsPort) }
