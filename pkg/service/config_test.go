@@ -37,6 +37,15 @@ func TestConfigNamesTheVariableAtFault(t *testing.T) {
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=1.5"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got 1.5"},
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=-0.1"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got -0.1"},
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=NaN"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got NaN"},
+		{[]string{"BEACONPOST_TRACE_KEEP_ERRORS=-1"}, "BEACONPOST_TRACE_KEEP_ERRORS: expected 0 to 1000000, got -1"},
+		{[]string{"BEACONPOST_OTLP_ENDPOINT=collector:4318"}, "BEACONPOST_OTLP_ENDPOINT: expected an http or https URL"},
+		{[]string{"BEACONPOST_OTLP_ENDPOINT=http://collector/x", "BEACONPOST_OTLP_PROTOCOL=grpc"}, "BEACONPOST_OTLP_ENDPOINT: expected no path: gRPC has none"},
+		{[]string{"BEACONPOST_OTLP_PROTOCOL=http/json"}, `BEACONPOST_OTLP_PROTOCOL: expected http/protobuf or grpc, got "http/json"`},
+		{[]string{"BEACONPOST_OTLP_METRICS_INTERVAL=10s"}, "BEACONPOST_OTLP_ENDPOINT: expected where metrics are sent to"},
+		{[]string{"BEACONPOST_OTLP_ENDPOINT=http://c", "BEACONPOST_OTLP_METRICS_INTERVAL=1ms"}, "BEACONPOST_OTLP_METRICS_INTERVAL: expected 0 or 1s and more, got 1ms"},
+		{[]string{"BEACONPOST_OTLP_HEADERS=a=1,hunter3"}, "BEACONPOST_OTLP_HEADERS: expected name=value, separated by commas, which number 2 is not"},
+		{[]string{"BEACONPOST_OTLP_HEADERS=a b=1"}, "BEACONPOST_OTLP_HEADERS: expected name=value, separated by commas, which number 1 is not"},
+		{[]string{"BEACONPOST_OTLP_HEADERS=a=%zz"}, "BEACONPOST_OTLP_HEADERS: expected name=value, separated by commas, which number 1 is not"},
 		{[]string{"BEACONPOST_DATABASE_MAX_CONNS=1"}, "BEACONPOST_DATABASE_MAX_CONNS: expected 2 or more, got 1"},
 		{[]string{"BEACONPOST_LOG_LEVEL=loud"}, `BEACONPOST_LOG_LEVEL: expected trace, debug, info, warn or error, got "loud"`},
 		{[]string{"BEACONPOST_SHUTDOWN_GRACE=0s"}, "BEACONPOST_SHUTDOWN_GRACE: expected more than 0, got 0s"},
@@ -51,6 +60,7 @@ func TestConfigNamesTheVariableAtFault(t *testing.T) {
 	}
 	for _, environ := range [][]string{
 		{"BEACONPOST_STREAM_REPLICAS=5"}, {"BEACONPOST_TRACE_SAMPLE_RATIO=0"}, {"BEACONPOST_DATABASE_MAX_CONNS=2"},
+		{"BEACONPOST_OTLP_ENDPOINT=https://collector:4317", "BEACONPOST_OTLP_PROTOCOL=grpc", "BEACONPOST_OTLP_HEADERS=x-key=a%2Cb,,y=", "BEACONPOST_OTLP_METRICS_INTERVAL=30s"},
 		{"BEACONPOST_AUTH_JWKS=/keys", "BEACONPOST_AUTH_ISSUER=me", "BEACONPOST_AUTH_AUDIENCE=us"},
 	} {
 		var cfg service.Config

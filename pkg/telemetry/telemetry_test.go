@@ -149,26 +149,36 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-func TestSpansReachACollector(t *testing.T) {
+func TestACollectorGetsSpansAndMetrics(t *testing.T) {
 	t.Parallel()
-	bodies := make(chan []byte, 4)
-	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var body bytes.Buffer
-		_, _ = body.ReadFrom(r.Body)
-		if r.URL.Path == "/v1/traces" {
-			bodies <- body.Bytes()
+	for _, path := range []string{"", "/", "/v1/traces", "/otlp", "/otlp/v1/traces/"} {
+		var mu sync.Mutex
+		bodies := map[string]string{}
+		collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var body bytes.Buffer
+			_, _ = body.ReadFrom(r.Body)
+			mu.Lock()
+			defer mu.Unlock()
+			bodies[r.URL.Path+" "+r.Header.Get("X-Key")] = body.String()
+			w.Header().Set("Content-Type", "application/x-protobuf")
+		}))
+		tel := open(t, telemetry.Config{
+			OTLP:        telemetry.OTLP{Endpoint: collector.URL + path, Header: map[string]string{"x-key": "k"}, MetricsEvery: time.Hour}, // what is left is sent at the end
+			SampleRatio: 1,
+		})
+		_, span := tel.Tracer.Start(t.Context(), "work in hand", trace.WithSpanKind(trace.SpanKindServer))
+		span.End()
+		tel.Metrics.Histogram(telemetry.Metric{Name: "beaconpost_work_seconds", Help: "Work.", Buckets: []float64{1}}).Observe(.5)
+		shutdown(t, tel)
+		collector.Close()
+		base := strings.TrimSuffix(strings.TrimRight(path, "/"), "/v1/traces")
+		for signal, want := range map[string]string{"/v1/traces": "work in hand", "/v1/metrics": "beaconpost_work_seconds"} {
+			body := bodies[base+signal+" k"]
+			require.Contains(t, body, want, "%q: %v", path, len(bodies))
+			require.Contains(t, body, "beaconpost-ingest")
+			require.Contains(t, body, "1.2.3")
 		}
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	defer collector.Close()
-	tel := open(t, telemetry.Config{OTLP: telemetry.OTLP{Endpoint: collector.URL}, SampleRatio: 1})
-	_, span := tel.Tracer.Start(t.Context(), "work in hand", trace.WithSpanKind(trace.SpanKindServer))
-	span.End()
-	shutdown(t, tel)
-	body := string(<-bodies)
-	require.Contains(t, body, "work in hand")
-	require.Contains(t, body, "beaconpost-ingest")
-	require.Contains(t, body, "1.2.3")
+	}
 }
 
 func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
