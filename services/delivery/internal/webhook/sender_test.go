@@ -17,6 +17,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 )
 
@@ -84,8 +85,11 @@ func TestTheRequest(t *testing.T) {
 	require.Equal(t, "Beaconpost/test", got.Header.Get("User-Agent"))
 	require.True(t, strings.HasPrefix(got.Header.Get("webhook-signature"), "v1,"))
 	require.Empty(t, got.Header.Get("Accept-Encoding"), "nothing is decompressed")
-	require.Empty(t, got.Header.Get("Traceparent"), "there was no trace")
+	trace := telemetry.TraceIDOf(j.EventID).String()
+	require.Equal(t, "00-"+trace+"-"+telemetry.SpanIDOf(j.ID, 3).String()+"-00", got.Header.Get("Traceparent"), "one of its own, which nobody records")
+	j.Traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	send(t, s, j)
+	require.Equal(t, "00-4bf92f3577b34da6a3ce929d0e0e4736-"+telemetry.SpanIDOf(j.ID, 3).String()+"-01", got.Header.Get("Traceparent"))
 	require.Empty(t, got.Header.Get("Cookie"), "answers leave nothing behind")
 }
 
