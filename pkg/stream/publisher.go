@@ -60,7 +60,17 @@ func publishMetrics(m *telemetry.Metrics) *prometheus.CounterVec {
 }
 
 // DescribeMetrics makes those that a Publisher has.
-func DescribeMetrics(m *telemetry.Metrics) { publishMetrics(m) }
+func DescribeMetrics(m *telemetry.Metrics) {
+	publishMetrics(m)
+	(&Publisher{}).queues(m)
+}
+
+func (p *Publisher) queues(m *telemetry.Metrics) {
+	m.Queues(
+		telemetry.Queue{Name: "publish due", Most: publishDue, Len: func() int { return int(p.waiting.Load()) }},
+		telemetry.Queue{Name: "publish retries", Most: publishQueue, Len: func() int { return len(p.queue) }},
+	)
+}
 
 // NewPublisher starts a publisher on nc. Close it.
 func NewPublisher(nc *nats.Conn, tel *telemetry.Telemetry) (*Publisher, error) {
@@ -93,6 +103,7 @@ func NewPublisher(nc *nats.Conn, tel *telemetry.Telemetry) (*Publisher, error) {
 		return nil, err
 	}
 	p.js = js
+	p.queues(tel.Metrics)
 	go p.run()
 	return p, nil
 }

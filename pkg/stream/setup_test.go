@@ -104,11 +104,13 @@ func (c *counted) counts() (published, failed, skipped int) {
 	c.t.Helper()
 	families, err := c.reg.Gather()
 	require.NoError(c.t, err)
-	require.Len(c.t, families, 1)
-	require.Equal(c.t, "beaconpost_publish_messages_total", families[0].GetName())
 	by := map[string]int{}
-	for _, m := range families[0].GetMetric() {
-		by[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+	for _, family := range families {
+		if family.GetName() == "beaconpost_publish_messages_total" {
+			for _, m := range family.GetMetric() {
+				by[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+			}
+		}
 	}
 	require.Len(c.t, by, 3, "every result is there from the start")
 	return by["published"], by["failed"], by["skipped"]

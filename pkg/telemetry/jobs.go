@@ -17,10 +17,10 @@ type Jobs struct {
 func NewJobs(m *Metrics) *Jobs {
 	return &Jobs{
 		duration: m.Histograms(Metric{
-			Name: "beaconpost_job_duration_seconds", Labels: []string{"job"}, Help: "Time of one round of background work, by what it does; its count is how often it was done.",
+			Name: "beaconpost_job_duration_seconds", Labels: []string{"doing"}, Help: "Time of one round of background work, by what it does; its count is how often it was done.",
 			Worry: "The count of a job stops growing, or a round takes longer than lies between two of them.", Buckets: []float64{.001, .005, .025, .1, .5, 1, 5, 15, 60, 300},
 		}),
-		failures: m.Counters(Metric{Name: "beaconpost_job_failures_total", Labels: []string{"job"}, Help: "Rounds of background work that failed. They are repeated.", Worry: "It grows."}),
+		failures: m.Counters(Metric{Name: "beaconpost_job_failures_total", Labels: []string{"doing"}, Help: "Rounds of background work that failed. They are repeated.", Worry: "It grows."}),
 	}
 }
 

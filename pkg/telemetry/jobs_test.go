@@ -36,8 +36,8 @@ func TestJobsAreCountedAndTimed(t *testing.T) {
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
 # HELP beaconpost_job_failures_total Rounds of background work that failed. They are repeated.
 # TYPE beaconpost_job_failures_total counter
-beaconpost_job_failures_total{job="never done"} 0
-beaconpost_job_failures_total{job="sweep"} 3
+beaconpost_job_failures_total{doing="never done"} 0
+beaconpost_job_failures_total{doing="sweep"} 3
 `), "beaconpost_job_failures_total"))
 	count, err := testutil.GatherAndCount(reg, "beaconpost_job_duration_seconds")
 	require.NoError(t, err)

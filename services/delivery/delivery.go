@@ -252,6 +252,7 @@ func startEngine(platform *service.Platform, cfg Config, store *deliverypg.Store
 	}
 	platform.Push("test attempts", 5*time.Second, tests.Stop)
 	workGauges(platform.Telemetry.Metrics, heldShare*cfg.Delivery.Concurrency, engine.InFlight, consumer.Live)
+	queues(platform.Telemetry.Metrics, heldShare*cfg.Delivery.Concurrency, engine.Queued)
 	return engine, nil
 }
 

@@ -21,6 +21,8 @@ type observer struct {
 	log  zerolog.Logger
 	jobs *telemetry.Jobs
 
+	batches *telemetry.Batches
+
 	deliveries *prometheus.CounterVec
 	attempts   *prometheus.HistogramVec
 	latency    prometheus.Histogram
@@ -48,7 +50,7 @@ var _ delivery.Observer = (*observer)(nil)
 
 func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 	o := &observer{
-		log: log, jobs: telemetry.NewJobs(m),
+		log: log, jobs: telemetry.NewJobs(m), batches: telemetry.NewBatches(m),
 		deliveries: m.Counters(telemetry.Metric{
 			Name: "beaconpost_deliveries_total", Labels: []string{"outcome"},
 			Help: "Attempts that changed their delivery, by what it became: delivered, exhausted, or retry.", Worry: "Exhausted grows.",
@@ -160,6 +162,15 @@ func workGauges(m *telemetry.Metrics, most int, inFlight func() int, live func()
 	})
 }
 
+// queues shows what waits in the engine. In lanes there are no more than the slots hold.
+func queues(m *telemetry.Metrics, slots int, queued func() (turn, change, record int)) {
+	m.Queues(
+		telemetry.Queue{Name: "turn", Most: slots, Len: func() int { n, _, _ := queued(); return n }},
+		telemetry.Queue{Name: "change", Most: slots, Len: func() int { _, n, _ := queued(); return n }},
+		telemetry.Queue{Name: "record", Most: slots, Len: func() int { _, _, n := queued(); return n }},
+	)
+}
+
 // DescribeMetrics makes all that the service has.
 func DescribeMetrics(m *telemetry.Metrics) {
 	service.DescribeMetrics(m)
@@ -168,6 +179,7 @@ func DescribeMetrics(m *telemetry.Metrics) {
 	stream.DescribeLag(m)
 	newObserver(m, zerolog.Nop())
 	workGauges(m, 0, nil, nil)
+	queues(m, 0, nil)
 }
 
 // Attempted implements delivery.Observer: one wide line per attempt.
@@ -227,6 +239,11 @@ func (o *observer) Moved(key health.Key, taken health.Taken) {
 	event.Str("tenant_id", key.Tenant.String()).Str("endpoint_id", key.Endpoint.String()).Str("from", string(taken.Before)).Str("to", string(step.State)).
 		Str("reason", string(step.Reason)).Int("failures", step.Failures).Int("last_status", step.LastStatus).Str("last_error_class", step.LastClass).Bool("disabled", step.Disable).
 		Msg("breaker of an endpoint")
+}
+
+// Batch implements delivery.Observer.
+func (o *observer) Batch(doing string, items int, took time.Duration) {
+	o.batches.Done(doing, items, took)
 }
 
 // Overflowed implements delivery.Observer.

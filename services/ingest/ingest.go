@@ -70,6 +70,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	platform.Push("group commit", cfg.ShutdownGrace, appender.Close)
+	platform.Telemetry.Metrics.Queues(appender.Queue())
 
 	api := httpapi.New(httpapi.Config{
 		Service: "ingest", Title: "Beaconpost ingest", Version: cfg.Version, Authenticator: platform.Authenticator, Telemetry: platform.Telemetry,

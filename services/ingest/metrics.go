@@ -14,4 +14,5 @@ func DescribeMetrics(m *telemetry.Metrics) {
 	httpapi.DescribeMetrics(m)
 	stream.DescribeMetrics(m)
 	ingestpg.NewMetrics(m)
+	m.Queues(ingestpg.CommitQueue())
 }

@@ -17,8 +17,11 @@ import (
 
 // observer counts and logs what the service does. No label names a tenant or a monitor.
 type observer struct {
-	log    zerolog.Logger
-	jobs   *telemetry.Jobs
+	log  zerolog.Logger
+	jobs *telemetry.Jobs
+
+	batches *telemetry.Batches
+
 	region string
 
 	slots     *prometheus.CounterVec
@@ -45,7 +48,7 @@ const (
 
 func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *observer {
 	o := &observer{
-		log: log, jobs: telemetry.NewJobs(m), region: region,
+		log: log, jobs: telemetry.NewJobs(m), batches: telemetry.NewBatches(m), region: region,
 		slots: m.Counters(telemetry.Metric{
 			Name: "beaconpost_scheduler_slots_total", Labels: []string{"outcome"},
 			Help:  "Slots of monitors that came to this prober, by what became of them: checked, late (checked a second or more after their moment) or missed.",
@@ -83,6 +86,11 @@ func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *obser
 		o.slots.WithLabelValues(outcome)
 	}
 	return o
+}
+
+// Batch implements monitor.Observer.
+func (o *observer) Batch(doing string, items int, took time.Duration) {
+	o.batches.Done(doing, items, took)
 }
 
 // Checked implements monitor.Observer: one wide line per check.
@@ -143,10 +151,10 @@ func (o *observer) compared(c monitorstream.Compared) {
 
 // working is what gauges read.
 type working struct {
-	inFlight, waiting func() int
-	age               func() time.Duration
-	egress, live      func() bool
-	most              int
+	inFlight, loading, waiting func() int
+	age                        func() time.Duration
+	egress, live               func() bool
+	most                       int
 }
 
 // gauges shows what is going on at this moment.
@@ -159,9 +167,10 @@ func gauges(m *telemetry.Metrics, region string, w working) {
 		Name: "beaconpost_checks_in_flight", Help: "Checks that are being made.", Worry: "It stays near the bound.",
 	}, func() float64 { return float64(w.inFlight()) })
 	gauge(telemetry.Metric{Name: "beaconpost_checks_in_flight_max", Help: "The bound of beaconpost_checks_in_flight."}, func() float64 { return float64(w.most) })
-	gauge(telemetry.Metric{
-		Name: "beaconpost_results_waiting", Help: "Results that wait to be stored; up to 65,536 are kept.", Worry: "It grows: Postgres is slow or away.",
-	}, func() float64 { return float64(w.waiting()) })
+	m.Queues(
+		telemetry.Queue{Name: "due", Most: monitor.LoadMost, Len: w.loading},
+		telemetry.Queue{Name: "results", Most: monitor.RecordMost, Len: w.waiting},
+	)
 	gauge(telemetry.Metric{
 		Name: "beaconpost_result_buffer_age_seconds", Help: "For how long the oldest result has waited to be stored; 0: none waits.", Worry: "Above 5: verdicts are late by as much.",
 	}, func() float64 { return w.age().Seconds() })

@@ -115,7 +115,7 @@ func (p *parts) startEngine() (err error) {
 	}
 	p.platform.Push("consumer", 5*time.Second, consumer.Stop)
 	gauges(p.platform.Telemetry.Metrics, cfg.Region, working{
-		inFlight: p.engine.InFlight, waiting: p.engine.Waiting, age: p.engine.Age, egress: egress.IsUp, live: consumer.Live, most: cfg.Concurrency,
+		inFlight: p.engine.InFlight, loading: p.engine.Loading, waiting: p.engine.Waiting, age: p.engine.Age, egress: egress.IsUp, live: consumer.Live, most: cfg.Concurrency,
 	})
 	return nil
 }

@@ -74,6 +74,7 @@ func ingest() dashboard {
 			}},
 			quantiles("Time of a flush", "Milliseconds. Seconds: Postgres is slow.", "beaconpost_group_commit_duration_seconds"),
 			quantiles("Wait for a flush", "Not longer than a flush.", "beaconpost_group_commit_wait_seconds"),
+			queues("ingest"),
 		}},
 		red("ingest"), use("ingest"),
 	}}
@@ -109,7 +110,7 @@ func delivery() dashboard {
 			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_delivery_trouble_total")+") or vector(0)", "{{doing}}").
 				leadingTo(lead{service: "delivery", logs: `doing="${__field.labels.doing}"`, untraced: true}),
 		}},
-		red("delivery"), use("delivery"),
+		red("delivery"), background("delivery"), use("delivery"),
 	}}
 }
 
@@ -129,7 +130,7 @@ func monitor() dashboard {
 				leadingTo(lead{service: "monitor", logs: checks + ` | outcome="${__field.labels.outcome}"`}),
 			graph("Not up, by cause", "Different causes. One that grows for many at once is ours.", "ops", "sum by (cause) ("+rate("beaconpost_checks_not_up_total")+") or vector(0)", "{{cause}}").
 				leadingTo(lead{service: "monitor", logs: checks + ` | cause="${__field.labels.cause}"`}),
-			graph("Results that wait", "0.", "short", of("beaconpost_results_waiting"), "{{instance}}"),
+			graph("Results that wait", "0.", "short", of("beaconpost_queue_length", `queue="results"`), "{{instance}}"),
 			graph("Oldest result that waits", "Below a second.", "s", of("beaconpost_result_buffer_age_seconds"), "{{instance}}"),
 		}},
 		{title: "What follows", panels: []panel{
@@ -139,7 +140,7 @@ func monitor() dashboard {
 			graph("Trouble", "0.", "ops", "sum by (doing) ("+rate("beaconpost_monitor_trouble_total")+") or vector(0)", "{{doing}}").
 				leadingTo(lead{service: "monitor", logs: `doing="${__field.labels.doing}"`, untraced: true}),
 		}},
-		red("monitor"), use("monitor"),
+		red("monitor"), background("monitor"), use("monitor"),
 	}}
 }
 

@@ -96,6 +96,30 @@ func red(service string) row {
 	}}
 }
 
+// queues shows what waits inside of a service, and background what it does without being asked.
+func queues(service string) panel {
+	full := in(service, of("beaconpost_queue_length")) + ") / max by (queue) (" + in(service, of("beaconpost_queue_length_max"))
+	return graph("Queues", "Near 0 of what they take. Full: what comes is refused, or left to the reconciler.", "percentunit", "max by (queue) ("+full+")", "{{queue}}")
+}
+
+func background(service string) row {
+	doing := func(metric string) string { return "sum by (doing) (" + in(service, rate(metric)) + ")" }
+	failed := lead{service: service, logs: `doing="${__field.labels.doing}"`, untraced: true}
+	return row{title: "Batches and background work", panels: []panel{
+		queues(service),
+		slowest("Time of a batch (p99)", "Milliseconds. Seconds: Postgres is slow.", service, "beaconpost_batch_duration_seconds"),
+		{title: "Rounds", good: "Each job has its rate; failed is 0.", unit: "ops", behind: failed, queries: []query{{doing("beaconpost_job_duration_seconds_count"), "{{doing}}"}, {doing("beaconpost_job_failures_total"), "failed: {{doing}}"}}},
+		slowest("Time of a round (p99)", "Below the time between two rounds.", service, "beaconpost_job_duration_seconds"),
+	}}
+}
+
+// slowest is the tail of a histogram by what was done.
+func slowest(title, good, service, metric string) panel {
+	return panel{title: title, good: good, unit: "s", exemplars: true, queries: []query{
+		{"histogram_quantile(0.99, sum by (le, doing) (" + in(service, rate(metric+"_bucket")) + "))", "{{doing}}"},
+	}}
+}
+
 // use is what a service needs of the machine and of Postgres.
 func use(service string) row {
 	return row{title: "Resources", panels: []panel{

@@ -98,6 +98,7 @@ type Observer interface {
 	Settled(f Finished)
 	Discarded(messages int)
 	Overflowed(deliveries int)
+	Batch(doing string, items int, took time.Duration) // that was admitted, changed or recorded together
 	Trouble(doing string, err error)
 }
 
@@ -181,8 +182,8 @@ func NewEngine(cfg Config, ports Ports) *Engine {
 	}
 	e.intake, e.stopIntake = context.WithCancel(context.Background())
 	e.sending, e.cutSending = context.WithCancel(context.Background())
-	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: cfg.Slots}, e.record)
-	e.changer = batch.New(batch.Config{MaxItems: admitBatch, Parallel: 2, Spill: changeSpill, Queue: cfg.Slots}, e.change)
+	e.recorder = batch.New(batch.Config{MaxItems: recordBatch, Parallel: 2, Spill: recordSpill, Pace: recordPace, Queue: cfg.Slots}, e.timed("record", e.record))
+	e.changer = batch.New(batch.Config{MaxItems: admitBatch, Parallel: 2, Spill: changeSpill, Queue: cfg.Slots}, e.timed("change", e.change))
 	for range dispatchers {
 		e.loops.Go(e.dispatch)
 	}
@@ -197,6 +198,20 @@ func (e *Engine) InFlight() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.active)
+}
+
+// timed gives a flush that the observer is told of.
+func (e *Engine) timed(doing string, flush func(context.Context, []*work)) func(context.Context, []*work) {
+	return func(ctx context.Context, works []*work) {
+		start, n := time.Now(), len(works)
+		flush(ctx, works)
+		e.observer.Batch(doing, n, time.Since(start))
+	}
+}
+
+// Queued says how many deliveries wait for their turn at an endpoint, to be changed, and to be recorded.
+func (e *Engine) Queued() (turn, change, record int) {
+	return e.lanes.waits(), e.changer.Len(), e.recorder.Len()
 }
 
 // Stop takes no more tickets, lets attempts in flight finish and records them. When ctx ends first, the attempts that are not

@@ -201,6 +201,9 @@ func (w *world) Discarded(n int) {
 	w.discarded += n
 }
 
+// Batch implements delivery.Observer.
+func (*world) Batch(string, int, time.Duration) {}
+
 // Trouble implements delivery.Observer.
 func (w *world) Trouble(doing string, _ error) { w.note("trouble: " + doing) }
 

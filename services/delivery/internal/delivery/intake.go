@@ -80,7 +80,9 @@ func (e *Engine) dispatch() {
 			return
 		}
 		if len(works) > 0 {
+			start := time.Now()
 			e.admit(works)
+			e.observer.Batch("admit", len(works), time.Since(start))
 		}
 	}
 }

@@ -109,6 +109,16 @@ func (one *lane) queue(late time.Duration) int {
 	return max(queueMost, int(one.limit*queueFor.Seconds()/max(one.usual, 0.001)))
 }
 
+// waits says how many deliveries wait.
+func (l *lanes) waits() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, of := range l.waiting {
+		n += of
+	}
+	return n
+}
+
 // left counts deliveries that wait no more.
 func (l *lanes) left(one *lane, n int) {
 	if l.waiting[one.ref.Tenant] -= n; l.waiting[one.ref.Tenant] <= 0 {

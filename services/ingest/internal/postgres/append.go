@@ -18,6 +18,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/batch"
 	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/event"
 )
@@ -79,6 +80,16 @@ func NewAppender(db *postgres.DB, announce event.Announcer, patience time.Durati
 		a.flush)
 	return a, nil
 }
+
+// Queue is where events wait to be committed.
+func (a *Appender) Queue() telemetry.Queue {
+	q := CommitQueue()
+	q.Len = a.batcher.Len
+	return q
+}
+
+// CommitQueue describes an Appender's queue without one.
+func CommitQueue() telemetry.Queue { return telemetry.Queue{Name: "commit", Most: flushQueue} }
 
 // Close flushes what is queued.
 func (a *Appender) Close(ctx context.Context) error { return a.batcher.Close(ctx) }

@@ -92,6 +92,15 @@ func (e *Engine) Submit(d Due) {
 // InFlight says how many checks are being made.
 func (e *Engine) InFlight() int { return e.slots.taken() }
 
+// LoadMost and RecordMost are what the engine's queues take.
+const (
+	LoadMost   = loadQueue
+	RecordMost = recordQueue
+)
+
+// Loading says how many checks that are due wait for their monitors to be read.
+func (e *Engine) Loading() int { return e.loader.Len() }
+
 // Waiting says how many findings wait to be recorded.
 func (e *Engine) Waiting() int { return e.recorder.Len() }
 
@@ -130,7 +139,9 @@ func (e *Engine) load(ctx context.Context, due []Due) {
 	for _, d := range due {
 		keys = append(keys, d.Key)
 	}
+	start := time.Now()
 	monitors, err := e.ask(ctx, keys)
+	e.Observer.Batch("load", len(due), time.Since(start))
 	if err != nil {
 		e.Observer.Trouble("load monitors", err)
 		monitors = map[Key]*Monitor{}
@@ -240,7 +251,9 @@ func (e *Engine) settle(f *Finding) {
 
 // empty records findings that waited.
 func (e *Engine) empty(ctx context.Context, findings []*Finding) {
+	start := time.Now()
 	e.record(ctx, findings)
+	e.Observer.Batch("record", len(findings), time.Since(start))
 	for _, f := range findings {
 		e.buffer.leave(f.waits)
 	}

@@ -101,6 +101,8 @@ func (w *world) Skipped(_ Due, why string) {
 func (w *world) Recorded(int, Consequences) {}
 func (w *world) Trouble(string, error)      {}
 
+func (w *world) Batch(string, int, time.Duration) {}
+
 func (w *world) set(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

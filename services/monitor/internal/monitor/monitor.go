@@ -128,5 +128,6 @@ type Observer interface {
 	Checked(f *Finding)
 	Skipped(d Due, why string) // late, or there was no room
 	Recorded(findings int, what Consequences)
+	Batch(doing string, items int, took time.Duration) // monitors that were loaded, or findings that were recorded, together
 	Trouble(doing string, err error)
 }
