@@ -78,7 +78,7 @@ func (o OTLP) metrics(ctx context.Context, registry prometheus.Gatherer, cfg Con
 	if err != nil {
 		return nil, fmt.Errorf("make metrics exporter: %w", err)
 	}
-	reader := sdkmetric.NewPeriodicReader(exporter, sdkmetric.WithInterval(o.MetricsEvery),
+	reader := sdkmetric.NewPeriodicReader(metricExports{exporter, cfg.exports}, sdkmetric.WithInterval(o.MetricsEvery),
 		sdkmetric.WithProducer(prometheusbridge.NewMetricProducer(prometheusbridge.WithGatherer(registry))))
 	return sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(serviceResource(cfg))), nil
 }

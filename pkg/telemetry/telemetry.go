@@ -34,6 +34,7 @@ type Config struct {
 	Exporter    sdktrace.SpanExporter // instead of OTLP, for tests
 
 	instance string
+	exports  *exports
 }
 
 // Telemetry is passed to whatever logs, counts or traces.
@@ -56,23 +57,21 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	logged := &level{}
 	logged.set(first)
 	cfg.instance = uuid.NewString()
-	tracer, err := newTracer(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	metrics := NewMetrics(registry)
-	buildInfo(metrics, cfg.Service, cfg.Version)
 	t := &Telemetry{
 		Log:      zerolog.New(cfg.LogWriter).Level(zerolog.TraceLevel).Sample(logged).With().Timestamp().Str("service", cfg.Service).Logger(),
 		LogLevel: logged,
 		Registry: registry,
-		Metrics:  metrics,
-		Tracer:   tracer,
+		Metrics:  NewMetrics(registry),
+	}
+	buildInfo(t.Metrics, cfg.Service, cfg.Version)
+	cfg.exports = &exports{log: t.Log, failed: exportMetrics(t.Metrics)}
+	if t.Tracer, err = newTracer(ctx, cfg); err != nil {
+		return nil, err
 	}
 	if cfg.OTLP.Endpoint != "" && cfg.OTLP.MetricsEvery > 0 {
 		if t.meters, err = cfg.OTLP.metrics(ctx, registry, cfg); err != nil {
@@ -97,6 +96,7 @@ func buildInfo(m *Metrics, service, version string) {
 // DescribeMetrics makes those that every Telemetry has.
 func DescribeMetrics(m *Metrics) {
 	buildInfo(m, "", "")
+	exportMetrics(m)
 }
 
 // Shutdown exports what is left, at most until ctx ends.

@@ -181,6 +181,30 @@ func TestACollectorGetsSpansAndMetrics(t *testing.T) {
 	}
 }
 
+func TestExportsThatFailAreCountedAndLogged(t *testing.T) {
+	t.Parallel()
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
+	defer collector.Close()
+	var out bytes.Buffer
+	tel := open(t, telemetry.Config{LogWriter: &out, OTLP: telemetry.OTLP{Endpoint: collector.URL, MetricsEvery: time.Hour}, SampleRatio: 1})
+	_, span := tel.Tracer.Start(t.Context(), "work")
+	span.End()
+	shutdown(t, tel)
+	require.NoError(t, testutil.GatherAndCompare(tel.Registry, strings.NewReader(`
+# HELP beaconpost_telemetry_exports_failed_total Batches of traces or metrics that the collector did not get. They are lost.
+# TYPE beaconpost_telemetry_exports_failed_total counter
+beaconpost_telemetry_exports_failed_total{signal="metrics"} 1
+beaconpost_telemetry_exports_failed_total{signal="traces"} 1
+`), "beaconpost_telemetry_exports_failed_total"))
+	for line := range strings.Lines(out.String()) {
+		var fields map[string]string
+		require.NoError(t, json.Unmarshal([]byte(line), &fields), line)
+		require.Equal(t, "the collector was not reached", fields["message"])
+		require.Contains(t, fields["error"], "403")
+	}
+	require.Equal(t, 2, strings.Count(out.String(), "\n"))
+}
+
 func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{}, 16)

@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := p.startEngine(); err != nil {
 		return nil, err
 	}
-	notify, err := newNotifier(cfg.SMTP, p.store, tel.Metrics, p.obs)
+	notify, err := newNotifier(cfg.SMTP, p.store, tel, p.obs)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
@@ -30,6 +31,7 @@ type notifier struct {
 	sender  *mail.Sender // nil: no relay is configured
 	trouble func(doing string, err error)
 	jobs    *telemetry.Jobs
+	tracer  *telemetry.Tracer
 
 	sent  *prometheus.CounterVec
 	delay prometheus.Histogram
@@ -47,9 +49,9 @@ func notifierMetrics(m *telemetry.Metrics) (sent *prometheus.CounterVec, delay p
 		})
 }
 
-func newNotifier(cfg mail.Config, store *monitorpg.Store, m *telemetry.Metrics, obs *observer) (*notifier, error) {
-	n := &notifier{store: store, trouble: obs.Trouble, jobs: obs.jobs}
-	n.sent, n.delay = notifierMetrics(m)
+func newNotifier(cfg mail.Config, store *monitorpg.Store, tel *telemetry.Telemetry, obs *observer) (*notifier, error) {
+	n := &notifier{store: store, trouble: obs.Trouble, jobs: obs.jobs, tracer: tel.Tracer}
+	n.sent, n.delay = notifierMetrics(tel.Metrics)
 	for _, result := range []string{"sent", "pending", "failed"} {
 		n.sent.WithLabelValues(alert.Email, result)
 	}
@@ -88,7 +90,15 @@ func (n *notifier) send(ctx context.Context) {
 }
 
 func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
+	ctx, unit := n.tracer.Begin(ctx, "send email", trace.SpanKindClient, telemetry.IDs{})
 	err := n.deliver(ctx, o)
+	if span := unit.Ending(err != nil); span != nil {
+		span.SetAttributes(telemetry.Attr("message.id", o.ID.String()), telemetry.Attr("channel.id", o.Channel.ID.String()))
+		if err != nil {
+			telemetry.Fail(span, "send", "") // the relay's words may have addresses
+		}
+		span.End()
+	}
 	again, remaining := false, []string(nil)
 	if _, gone := errors.AsType[goneError](err); err != nil && !gone && mail.Temporary(err) {
 		remaining = mail.Remaining(o.Channel.Email.To, err)
