@@ -10,36 +10,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/observe"
 )
 
-// panel is one of a dashboard's, as far as it is looked at here.
-type panel struct {
-	ID                       int
-	Type, Title, Description string
-	Links                    []link
-	Targets                  []target
-	Datasource               struct{ UID string }
-	Panels                   []panel // of a row that is folded
-	FieldConfig              struct {
-		Defaults struct {
-			Unit  string
-			Links []link
-		}
-	}
-}
-
-type target struct {
-	Expr     string
-	Exemplar bool
-}
-
-type link struct{ Title, URL string }
-
-// variable is one of a dashboard's. Query is the kind, of a data source, and an object of others.
-type variable struct {
-	Name, Type string
-	Query      any
-}
+type (
+	dashboard = observe.Dashboard
+	panel     = observe.Panel
+	link      = observe.Link
+	variable  = observe.Variable
+)
 
 // exploring is what Explore is asked for in a URL, of all kinds of data source that links lead to.
 type exploring struct {

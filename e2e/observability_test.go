@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,43 +14,24 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/observe"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
 const observability = "../deploy/k8s/observability"
 
-// program finds one of Prometheus' programs: on PATH, or where scripts/deps.sh has put them.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	path, err := filepath.Abs("../bin/tools/prometheus/usr/bin/" + name)
+	path, err := observe.Program("..", name)
 	require.NoError(t, err)
-	require.FileExists(t, path, "make deps-test brings it")
 	return path
 }
 
-// alertRule is one of alerts.yaml.
-type alertRule struct {
-	Alert       string
-	Expr        string
-	Annotations map[string]string
-}
-
-func alertRules(t *testing.T) (list []alertRule) {
+func alertRules(t *testing.T) []observe.Rule {
 	t.Helper()
-	text, err := os.ReadFile(observability + "/alerts.yaml")
+	list, err := observe.Rules("..")
 	require.NoError(t, err)
-	var file struct {
-		Groups []struct{ Rules []alertRule }
-	}
-	require.NoError(t, yaml.Unmarshal(text, &file))
-	for _, group := range file.Groups {
-		list = append(list, group.Rules...)
-	}
 	require.NotEmpty(t, list)
 	return list
 }
@@ -127,8 +105,8 @@ func TestRunbooksNameWhatThereIs(t *testing.T) {
 
 // prometheus is a running server.
 type prometheus struct {
-	t   *testing.T
-	url string
+	*observe.Server
+	t *testing.T
 }
 
 // startExporter has Postgres' exporter look at the database. It gives its address.
@@ -150,76 +128,39 @@ func (s *system) startExporter() string {
 // startPrometheus has a server scrape the services, Postgres' exporter, and the tenant's monitors as the job that watches our own ingress, every second.
 func (s *system) startPrometheus(exporter string, features ...string) *prometheus {
 	s.t.Helper()
-	dir := s.t.TempDir()
-	port, err := stack.FreePort(s.t.Context())
-	require.NoError(s.t, err)
-	rules, err := filepath.Abs(observability + "/alerts.yaml")
-	require.NoError(s.t, err)
 	monitors, err := url.Parse(s.MonitorURL)
 	require.NoError(s.t, err)
-	config := fmt.Sprintf(`
-global: {scrape_interval: 1s, evaluation_interval: 1s}
-rule_files: [%q]
-scrape_configs:
-  - {job_name: beaconpost, static_configs: [{targets: [%q, %q, %q]}]}
-  - {job_name: postgres, static_configs: [{targets: [%q]}]}
-  - {job_name: beaconpost-ingress, metrics_path: /v1/monitors/metrics, authorization: {credentials: %q}, static_configs: [{targets: [%q]}]}
-`, rules, s.Ingest.Admin, s.Deliveries[0].Admin, s.Monitor.Admin, exporter, s.APIKey, monitors.Host)
-	require.NoError(s.t, os.WriteFile(dir+"/prometheus.yml", []byte(config), 0o600))
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	process, err := stack.Spawn("prometheus", dir+"/prometheus.log", program(s.t, "prometheus"), os.Environ(),
-		"--config.file="+dir+"/prometheus.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+address, "--enable-feature="+strings.Join(features, ","))
+	server, err := observe.Start(s.t.Context(), observe.Config{
+		Dir: s.t.TempDir(), Program: program(s.t, "prometheus"), Rules: observability + "/alerts.yaml", Interval: time.Second, Features: features, Jobs: []observe.Job{
+			{Name: "beaconpost", Targets: []string{s.Ingest.Admin, s.Deliveries[0].Admin, s.Monitor.Admin}},
+			{Name: "postgres", Targets: []string{exporter}},
+			{Name: "beaconpost-ingress", Path: "/v1/monitors/metrics", Token: s.APIKey, Targets: []string{monitors.Host}},
+		},
+	})
 	require.NoError(s.t, err)
-	s.t.Cleanup(process.Kill)
-	p := &prometheus{s.t, "http://" + address}
-	require.Eventually(s.t, func() bool {
-		_, err := stack.Get(s.t.Context(), p.url+"/-/ready")
-		return err == nil
-	}, 30*time.Second, 100*time.Millisecond)
-	return p
+	s.t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return &prometheus{server, s.t}
 }
 
 // query gives how many series an expression has now.
 func (p *prometheus) query(expr string) int {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/api/v1/query?query="+url.QueryEscape(expr), nil)
+	list, err := p.Query(p.t.Context(), expr)
 	require.NoError(p.t, err)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(p.t, err)
-	defer resp.Body.Close()
-	var answer struct {
-		Status, Error string
-		Data          struct{ Result []any }
-	}
-	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(&answer))
-	require.Equal(p.t, "success", answer.Status, "%s: %s", expr, answer.Error)
-	return len(answer.Data.Result)
+	return len(list)
 }
 
-// dashboard is one of Grafana's, as far as it is looked at here.
-type dashboard struct {
-	UID, Title, Description string
-	Panels                  []panel
-	Templating              struct{ List []variable }
-}
-
-func dashboards(t *testing.T) (list []dashboard) {
+func dashboards(t *testing.T) []observe.Dashboard {
 	t.Helper()
-	files, err := filepath.Glob(observability + "/dashboards/*.json")
+	list, err := observe.Dashboards("..")
 	require.NoError(t, err)
-	require.Len(t, files, 6)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		var d dashboard
-		require.NoError(t, json.Unmarshal(text, &d))
-		for _, row := range slices.Clone(d.Panels) {
-			d.Panels = append(d.Panels, row.Panels...) // of one that is folded
-		}
-		require.Equal(t, "beaconpost-"+strings.TrimSuffix(filepath.Base(file), ".json"), d.UID, "links lead to it")
-		list = append(list, d)
+	require.Len(t, list, 6)
+	for _, d := range list {
+		require.Equal(t, "beaconpost-"+d.Name, d.UID, "links lead to it")
 	}
 	return list
 }
@@ -230,18 +171,17 @@ type expression struct{ where, expr string }
 // panelQueries are those of all panels, with the variables as Grafana fills them in.
 func panelQueries(t *testing.T) (list []expression) {
 	t.Helper()
-	fill := strings.NewReplacer("$__rate_interval", "30s", "$__range", "5m", "$namespace", ".*", "$instance", ".*")
 	for _, d := range dashboards(t) {
 		require.NotEmpty(t, d.Description, d.Title)
 		for _, panel := range d.Panels {
-			if panel.Type == "row" {
+			if panel.IsRow() {
 				continue
 			}
 			where := d.Title + ": " + panel.Title
 			require.NotEmpty(t, panel.Description, "%s: what does good look like?", where)
 			require.NotEmpty(t, panel.Targets, where)
-			for _, target := range panel.Targets {
-				list = append(list, expression{where, fill.Replace(target.Expr)})
+			for _, expr := range panel.Queries() {
+				list = append(list, expression{where, expr})
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
@@ -48,7 +49,7 @@ const hangingPerTenant = 100
 // RunFairness measures what endpoints that hang, and a tenant with a long queue, mean for others.
 func RunFairness(ctx context.Context, cfg Fairness, out, progress io.Writer) error {
 	report := &Report{out: out}
-	fmt.Fprintf(out, "%s\n", describeRun(ctx, cfg.Root))
+	fmt.Fprintf(out, "%s\n", machine.Describe(ctx, cfg.Root))
 	var errs []error
 	if cfg.Hanging > 0 {
 		errs = append(errs, fairness(ctx, cfg, report, progress, fmt.Sprintf("Beside %d endpoints that hang", cfg.Hanging), besideHanging))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
@@ -49,7 +50,7 @@ func MonitorsOf(root string, args []string) (Monitors, error) {
 // RunMonitors measures whether every check is made, when, and what that costs; then what a restart of the broker does.
 func RunMonitors(ctx context.Context, cfg Monitors, out, progress io.Writer) error {
 	report := &Report{out: out}
-	fmt.Fprintf(out, "%s\n", describeRun(ctx, cfg.Root))
+	fmt.Fprintf(out, "%s\n", machine.Describe(ctx, cfg.Root))
 	var errs []error
 	for _, n := range cfg.Counts {
 		errs = append(errs, monitors(ctx, cfg, n, report, progress))

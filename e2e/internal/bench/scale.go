@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 )
 
 // Scale says how far RunScale goes.
@@ -43,7 +45,7 @@ func RunScale(ctx context.Context, cfg Scale, out, progress io.Writer) (err erro
 	}
 	s := &scaling{Scale: cfg, rig: r, Report: &Report{out: out}}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	fmt.Fprintf(out, "%s\n\n%d keep-alive connections, closed loop, payloads of 1024 bytes, %s each.\n", describeRun(ctx, cfg.Root), cfg.Connections, cfg.During)
+	fmt.Fprintf(out, "%s\n\n%d keep-alive connections, closed loop, payloads of 1024 bytes, %s each.\n", machine.Describe(ctx, cfg.Root), cfg.Connections, cfg.During)
 	s.heading("What grows, and what that costs")
 	one := s.keys
 	for _, step := range []struct {

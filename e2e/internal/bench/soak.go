@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
@@ -37,7 +38,7 @@ func RunSoak(ctx context.Context, cfg Soak, out, progress io.Writer) (err error)
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
 	report := &Report{out: out}
-	fmt.Fprintf(out, "%s\n", describeRun(ctx, cfg.Root))
+	fmt.Fprintf(out, "%s\n", machine.Describe(ctx, cfg.Root))
 	load := Load{PayloadSize: 1 << 10, Connections: cfg.Connections, Duration: cfg.Probe}
 	top, err := r.measure(ctx, "find the maximum", load)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 )
 
 // Plan says how long a suite's parts take. Its zero values leave parts out.
@@ -61,7 +63,7 @@ func Run(ctx context.Context, plan Plan, out, progress io.Writer) (err error) {
 	}
 	s := &suite{Plan: plan, rig: r, Report: &Report{out: out}, base: map[variant]*baselines{}}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	fmt.Fprintf(out, "%s\n", describeRun(ctx, plan.Root))
+	fmt.Fprintf(out, "%s\n", machine.Describe(ctx, plan.Root))
 	fmt.Fprintf(out, "\n%d keep-alive connections, one endpoint that answers 200 at once, payloads of %d bytes unless said; producer, sink, Postgres (fsync on) and nats-server on the same machine.\n", plan.Connections, plan.Payloads[0])
 	for _, part := range []func(context.Context) error{s.measureBaselines, s.acceptOnly, s.steady, s.finish} {
 		if err := part(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/machine"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
@@ -74,7 +75,7 @@ func RunTracing(ctx context.Context, cfg Tracing, out, progress io.Writer) (err 
 	}
 	defer collector.stop()
 	report := &Report{out: out}
-	fmt.Fprintf(out, "%s\n", describeRun(ctx, cfg.Root))
+	fmt.Fprintf(out, "%s\n", machine.Describe(ctx, cfg.Root))
 	ways := tracingWays()
 	results := make([][]traced, len(ways))
 	load := Load{PayloadSize: 1 << 10, Connections: cfg.Connections, Duration: cfg.During, SinkCount: r.sinkURL("/_/count"), Window: 20000}

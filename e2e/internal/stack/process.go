@@ -72,8 +72,12 @@ func (s *Stack) service(ctx context.Context, name, listen string) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	admin := fmt.Sprintf("127.0.0.1:%d", port)
-	environ := append(slices.Concat(s.environ, s.varied), "BEACONPOST_LISTEN="+listen, "BEACONPOST_ADMIN_LISTEN="+admin)
+	return s.launch(ctx, name, listen, fmt.Sprintf("127.0.0.1:%d", port))
+}
+
+// launch is service on a given admin port, with variables of its own.
+func (s *Stack) launch(ctx context.Context, name, listen, admin string, extra ...string) (*Process, error) {
+	environ := slices.Concat(s.environ, s.varied, []string{"BEACONPOST_LISTEN=" + listen, "BEACONPOST_ADMIN_LISTEN=" + admin}, extra)
 	p, err := s.spawn(name, s.cfg.Binaries.Beaconpost, environ, name)
 	if err != nil {
 		return nil, err

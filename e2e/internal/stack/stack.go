@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -38,6 +40,8 @@ type Config struct {
 	Environ     []string          // variables of the services, over the defaults of this package
 	Settings    map[string]string // of Postgres
 	DiscardLogs bool              // of the processes: they are formatted and thrown away
+	// Database, if set, says how the services reach the database whose URL it is given.
+	Database func(ctx context.Context, url string) (string, error)
 }
 
 // Stack is a running system. Its methods are not safe for concurrent use, except Query and the calls of the API.
@@ -46,7 +50,8 @@ type Stack struct {
 	NATS       *Process
 	Ingest     *Process
 	Deliveries []*Process
-	Monitor    *Process // nil unless started
+	Monitor    *Process            // nil unless started
+	Probers    map[string]*Process // more monitors, by the region that each checks from
 
 	APIURL     string // of ingest
 	MonitorURL string // of the monitor that was started last
@@ -92,6 +97,11 @@ func (s *Stack) configure(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("prepare database: %w", err)
+	}
+	if s.cfg.Database != nil {
+		if appURL, err = s.cfg.Database(ctx, appURL); err != nil {
+			return err
+		}
 	}
 	s.keyFile = filepath.Join(s.cfg.Dir, "local.jwk")
 	if _, err := auth.LoadOrCreateLocalKey(s.keyFile); err != nil {
@@ -185,10 +195,38 @@ func (s *Stack) StartMonitor(ctx context.Context) error {
 	return err
 }
 
+// StartProber starts a monitor that checks from a region, for the first time or again, on the same ports.
+func (s *Stack) StartProber(ctx context.Context, region string) (err error) {
+	listen, admin := "", ""
+	if before := s.Probers[region]; before != nil {
+		listen, admin = before.API, before.Admin
+	} else if listen, admin, err = freeAddresses(ctx); err != nil {
+		return err
+	}
+	p, err := s.launch(ctx, "monitor", listen, admin, "BEACONPOST_MONITOR_REGION="+region)
+	if err == nil {
+		if s.Probers == nil {
+			s.Probers = map[string]*Process{}
+		}
+		s.Probers[region] = p
+	}
+	return err
+}
+
+func freeAddresses(ctx context.Context) (listen, admin string, err error) {
+	first, err := FreePort(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	second, err := FreePort(ctx)
+	return fmt.Sprintf("127.0.0.1:%d", first), fmt.Sprintf("127.0.0.1:%d", second), err
+}
+
 // Stop ends everything that still runs, in an orderly way.
 func (s *Stack) Stop() error {
 	var errs []error
-	for _, p := range append(append([]*Process{}, s.Deliveries...), s.Monitor, s.Ingest, s.NATS) {
+	processes := append(slices.Collect(maps.Values(s.Probers)), s.Deliveries...)
+	for _, p := range append(processes, s.Monitor, s.Ingest, s.NATS) {
 		if p != nil {
 			errs = append(errs, p.Terminate())
 		}
