@@ -66,7 +66,7 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 			Buckets: latencyBuckets(),
 		}),
 		firstLatency: m.Histogram(telemetry.Metric{
-			Name: "beaconpost_delivery_first_attempt_latency_seconds", Help: "Time from an event's acceptance to the end of the first attempt, whatever came of it.",
+			Name: "beaconpost_delivery_first_attempt_latency_seconds", Help: "Time from an event's acceptance to the end of the first attempt, whatever came of it. Not of deliveries that were parked because of their endpoint: broken, disabled, or with a rate_limit.",
 			Worry: "Its p99 grows: we are late, not the endpoints.", Buckets: latencyBuckets(),
 		}),
 		discarded: m.Counter(telemetry.Metric{Name: "beaconpost_delivery_messages_discarded_total", Help: "Broker messages that were out of date: the delivery had moved on."}),
@@ -185,7 +185,7 @@ func DescribeMetrics(m *telemetry.Metrics) {
 // Attempted implements delivery.Observer: one wide line per attempt.
 func (o *observer) Attempted(f delivery.Finished) {
 	telemetry.ObserveIn(f.Attempt.TraceID, f.Attempt.Sampled, o.attempts.WithLabelValues(result(f.Attempt)), f.Attempt.Duration.Seconds())
-	if f.Attempt.Number == 1 {
+	if f.Attempt.Number == 1 && !f.Job.Waited {
 		telemetry.ObserveIn(f.Attempt.TraceID, f.Attempt.Sampled, o.firstLatency, time.Since(uuid7.Time(f.Job.EventID)).Seconds())
 	}
 	event := o.log.Info().

@@ -40,6 +40,26 @@ func TestMetrics(t *testing.T) {
 	b.metric(`beaconpost_http_requests_total{method="GET",route="/v1/deliveries",status="200"}`, "1")
 }
 
+// What waited for its endpoint is not late by our doing, and says nothing of how prompt we are. A backlog does, unless the endpoint has a rate.
+func TestFirstAttemptsThatWaitedForTheirEndpointAreNotLate(t *testing.T) {
+	t.Parallel()
+	b := prepare(t)
+	s := newSink(t, nil)
+	for n, of := range []struct {
+		reason string
+		rate   any
+	}{{"failures", nil}, {"enabled", nil}, {"backlog", 100}, {"backlog", nil}} {
+		endpointID, _ := b.endpoint(s.URL)
+		b.park(endpointID, n+1)
+		b.Exec(`UPDATE endpoints SET breaker = 'draining', rate_per_second = $2::float8, rate_burst = $2::float8 WHERE id = $1`, endpointID, of.rate)
+		b.Exec(`INSERT INTO endpoint_health (tenant_id, endpoint_id, state, reason, look_at) VALUES ($1, $2, 'draining', $3, now())`, b.tenant.UUID(), endpointID, of.reason)
+	}
+	b.start(quickBreaker...)
+	b.metric(`beaconpost_deliveries_total{outcome="delivered"}`, "10")
+	b.metric(`beaconpost_delivery_first_attempt_latency_seconds_count`, "4") // the last endpoint's
+	b.metric(`beaconpost_delivery_latency_seconds_count`, "10")
+}
+
 func TestAnAttemptContinuesTheTraceOfItsEvent(t *testing.T) {
 	t.Parallel()
 	b := prepare(t)

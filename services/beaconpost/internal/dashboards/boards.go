@@ -102,8 +102,8 @@ func delivery() dashboard {
 			graph("Endpoints in trouble", "A few, of endpoints that are down.", "short", "max by (state) ("+of("beaconpost_endpoints_in_trouble")+")", "{{state}}"),
 			graph("Breakers that move", "Some.", "ops", "sum by (state) ("+rate("beaconpost_endpoint_breaker_transitions_total")+")", "{{state}}").
 				leadingTo(lead{service: "delivery", logs: `to="${__field.labels.state}"`, untraced: true}),
-			{title: "Parked and drained", good: "Drained follows an endpoint that came back.", unit: "ops", queries: []query{
-				{"sum(" + rate("beaconpost_deliveries_overflowed_total") + ")", "parked: more than it takes"}, {"sum(" + rate("beaconpost_deliveries_drained_total") + ")", "drained"},
+			{title: "Parked and drained", good: "Drained follows an endpoint that came back. Parked as they come and not drained: they pile up in Postgres.", unit: "ops", queries: []query{
+				{"sum(" + rate("beaconpost_deliveries_created_parked_total") + ")", "parked as they come"}, {"sum(" + rate("beaconpost_deliveries_overflowed_total") + ")", "parked later: more than it takes"}, {"sum(" + rate("beaconpost_deliveries_drained_total") + ")", "drained"},
 				{"sum(" + rate("beaconpost_endpoint_probes_total") + ")", "probes"}, {"sum(" + rate("beaconpost_deliveries_expired_total") + ")", "expired"},
 			}},
 			graph("Disabled", "Few.", "short", "sum by (reason) (increase("+of("beaconpost_endpoints_disabled_total")+"[$__range]))", "{{reason}}"),

@@ -57,6 +57,8 @@ type Request struct {
 
 	// Held is the end of a claim that whoever asks has made for this attempt: it is made whatever the endpoint's breaker says. It is in no message.
 	Held time.Time
+	// Waited says that it was parked until its endpoint could take it: that it is late is not our doing. It is in no message either.
+	Waited bool
 }
 
 // Target is where and how a delivery is sent. It is read-only once made.
@@ -115,6 +117,7 @@ type Job struct {
 
 	ClaimedUntil time.Time     // zero: it was not claimed
 	Late         time.Duration // for how long it had been due when it was looked up
+	Waited       bool          // for its endpoint, see Request
 }
 
 // Attempt is one HTTP exchange, finished or failed.

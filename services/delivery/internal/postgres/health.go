@@ -404,11 +404,13 @@ func (s *Store) Release(ctx context.Context, quotas map[health.Key]int) (release
 }
 
 // Due and claimed in one: if nobody attempts them they are overdue when the claim has run out. The claim covers the wait for the attempt too.
+// A backlog may be our own doing, unless the endpoint has a rate; whatever else had them parked was the endpoint's.
 const releaseParked = `
 WITH oldest AS (
-    SELECT d.tenant_id, d.id, p.timeout_ms
+    SELECT d.tenant_id, d.id, p.timeout_ms, p.rate_per_second IS NOT NULL OR coalesce(h.reason NOT IN ('backlog', 'adopted'), false) AS waited
     FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS m (tenant_id, endpoint_id, quota)
-    CROSS JOIN LATERAL (SELECT timeout_ms FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.endpoint_id OFFSET 0) p
+    CROSS JOIN LATERAL (SELECT timeout_ms, rate_per_second FROM endpoints p WHERE p.tenant_id = m.tenant_id AND p.id = m.endpoint_id OFFSET 0) p
+    LEFT JOIN LATERAL (SELECT reason FROM endpoint_health h WHERE h.tenant_id = m.tenant_id AND h.endpoint_id = m.endpoint_id OFFSET 0) h ON true
     CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM deliveries
         WHERE tenant_id = m.tenant_id AND endpoint_id = m.endpoint_id AND status = 'pending' AND next_attempt_at = 'infinity'
@@ -417,7 +419,7 @@ WITH oldest AS (
 )
 UPDATE deliveries d SET next_attempt_at = now(), claimed_until = now() + (coalesce(o.timeout_ms, $4) + $5) * interval '1 millisecond'
 FROM oldest o WHERE d.tenant_id = o.tenant_id AND d.id = o.id
-RETURNING d.tenant_id, d.endpoint_id, d.id, d.attempts + 1, d.next_attempt_at, d.claimed_until, coalesce(d.traceparent, '')`
+RETURNING d.tenant_id, d.endpoint_id, d.id, d.attempts + 1, d.next_attempt_at, d.claimed_until, coalesce(d.traceparent, ''), o.waited`
 
 func release(ctx context.Context, q postgres.Querier, quotas map[health.Key]int, timeout time.Duration) (map[health.Key][]delivery.Request, error) {
 	keys := make([]health.Key, 0, len(quotas))
@@ -437,7 +439,7 @@ func release(ctx context.Context, q postgres.Querier, quotas map[health.Key]int,
 		var t uuid.UUID
 		var key health.Key
 		var r delivery.Request
-		if err := rows.Scan(&t, &key.Endpoint, &r.ID, &r.Attempt, &r.Due, &r.Held, &r.Traceparent); err != nil {
+		if err := rows.Scan(&t, &key.Endpoint, &r.ID, &r.Attempt, &r.Due, &r.Held, &r.Traceparent, &r.Waited); err != nil {
 			return nil, err
 		}
 		key.Tenant = tenant.ID(t)

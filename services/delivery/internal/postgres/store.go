@@ -148,7 +148,7 @@ func (s *Store) sort(in []delivery.Incoming, found []*due) []delivery.Admitted {
 			continue
 		}
 		seen[in[i].Ref] = true
-		d.job.ClaimedUntil = in[i].Held
+		d.job.ClaimedUntil, d.job.Waited = in[i].Held, in[i].Waited
 		admitted[i] = delivery.Admitted{Admission: admission, Job: d.job}
 	}
 	return admitted

@@ -294,6 +294,7 @@ func TestOutdatedRoutesAreRebuilt(t *testing.T) {
 		}
 		require.Equal(t, want, b.deliveries(store(submission(owner, `5`))), change)
 	}
+	require.InDelta(t, 3, b.counter("beaconpost_deliveries_created_parked_total"), 0)
 }
 
 // What was made a moment ago can be used at once, though the routes in memory do not know it and nothing else refreshes them.

@@ -157,7 +157,7 @@ func (g *group) settleInserted(m *Metrics) int {
 			continue
 		}
 		m.accepted.Inc()
-		m.deliveries.Add(float64(len(e.deliveries)))
+		m.created(e.deliveries)
 		e.settle(event.Receipt{ID: e.submission.Event.ID}, nil)
 	}
 	g.entries = left
