@@ -76,6 +76,9 @@ bench-monitors: deps bin/bench ## 1,000, 10,000 and 100,000 monitors: is every c
 .PHONY: bench-tracing
 bench-tracing: deps bin/bench ## What tracing costs: off, 1 % of traces, all (six minutes)
 	@bin/bench tracing
+.PHONY: game-day
+game-day: deps-test bin/gameday ## Break a running system on purpose: which alerts and panels show it (an hour; ARGS=-write for the docs)
+	@bin/gameday $(ARGS)
 
 .PHONY: bench-go
 bench-go: deps-test ## Run the Go benchmarks of the packages
@@ -85,6 +88,11 @@ bench-go: deps-test ## Run the Go benchmarks of the packages
 bin/bench:
 	@scripts/deps.sh
 	go build -o bin/bench ./e2e/cmd/bench
+
+.PHONY: bin/gameday
+bin/gameday:
+	@scripts/deps.sh
+	go build -o bin/gameday ./e2e/cmd/gameday
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each (FUZZTIME=1m)

@@ -103,6 +103,30 @@ func TestRunbooksNameWhatThereIs(t *testing.T) {
 	}
 }
 
+// Runbooks send their readers to panels that there are, and each to one that shows something of the alert's metrics.
+func TestRunbooksNamePanelsThatThereAre(t *testing.T) {
+	t.Parallel()
+	queries := map[observe.Place]string{}
+	for _, d := range dashboards(t) {
+		for _, panel := range d.Panels {
+			queries[observe.Place{Dashboard: d.Name, Panel: panel.Title}] = strings.Join(panel.Queries(), "\n")
+		}
+	}
+	for _, rule := range alertRules(t) {
+		if rule.Alert == "BeaconpostIngressCertificateEnding" {
+			continue // of a tenant's monitors, which no dashboard of ours shows
+		}
+		places, err := observe.RunbookPanels("..", rule.Alert)
+		require.NoError(t, err)
+		shown := ""
+		for _, place := range places {
+			require.Contains(t, queries, place, rule.Alert)
+			shown += queries[place]
+		}
+		require.True(t, slices.ContainsFunc(metricName.FindAllString(rule.Expr, -1), func(name string) bool { return strings.Contains(shown, name) }), rule.Alert)
+	}
+}
+
 // prometheus is a running server.
 type prometheus struct {
 	*observe.Server

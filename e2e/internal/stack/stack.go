@@ -196,12 +196,13 @@ func (s *Stack) StartMonitor(ctx context.Context) error {
 }
 
 // StartProber starts a monitor that checks from a region, for the first time or again, on the same ports.
-func (s *Stack) StartProber(ctx context.Context, region string) (err error) {
-	listen, admin := "", ""
+func (s *Stack) StartProber(ctx context.Context, region string) error {
+	listen, admin, err := freeAddresses(ctx)
+	if err != nil {
+		return err
+	}
 	if before := s.Probers[region]; before != nil {
 		listen, admin = before.API, before.Admin
-	} else if listen, admin, err = freeAddresses(ctx); err != nil {
-		return err
 	}
 	p, err := s.launch(ctx, "monitor", listen, admin, "BEACONPOST_MONITOR_REGION="+region)
 	if err == nil {

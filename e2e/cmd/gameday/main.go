@@ -1,0 +1,72 @@
+// Command gameday breaks a running system on purpose and says which alerts and panels showed it; docs/observability.md has a day's result.
+//
+//	gameday [run]    everything with the alerts as they are, about an hour
+//	gameday smoke    one fault in less than a minute, with what alerts wait for divided by thirty: that it works
+//	gameday report   on what an earlier run has left in -data
+//
+// It runs in the repository's root, which it builds the system from. -h lists the flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/beaconpost/beaconpost/e2e/internal/gameday"
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "gameday:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	ctx, stop := lifecycle.Signals(context.Background())
+	defer stop()
+	const root = "."
+	what := "run"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		what, args = args[0], args[1:]
+	}
+	if !slices.Contains([]string{"run", "smoke", "report"}, what) {
+		return fmt.Errorf("unknown %q: expected run, smoke or report", what)
+	}
+	cfg, do := gameday.Full(root), gameday.Run
+	switch what {
+	case "smoke":
+		cfg = gameday.Smoke(root)
+	case "report":
+		do = gameday.Again
+	}
+	cfg.Log = os.Stderr
+	flags := flag.NewFlagSet("gameday "+what, flag.ContinueOnError)
+	flags.StringVar(&cfg.Data, "data", "", "directory that keeps what was recorded")
+	write := flags.Bool("write", false, "put the result into docs/observability.md")
+	only := flags.String("only", "", "names of faults, separated by semicolons; none: all")
+	flags.BoolVar(&cfg.Patient, "patient", false, "wait for alerts that take half an hour")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if *only != "" {
+		cfg.Only = strings.Split(*only, ";")
+	}
+	report, err := do(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Print(report.Text)
+	if *write {
+		err = report.Write(root)
+	}
+	return errors.Join(err, report.Failure())
+}
