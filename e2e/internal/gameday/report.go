@@ -93,6 +93,9 @@ func report(ctx context.Context, server *observe.Server, root string, day *Day) 
 
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(&w.text, format, args...) }
 
+// strict says that an alert which nobody expects means something: with times of their own, not with divided ones.
+func (w *writer) strict() bool { return w.day.Hasten == 1 }
+
 // calm notes what fired before anything was broken.
 func (w *writer) calm(ctx context.Context) error {
 	if len(w.day.Episodes) == 0 {
@@ -100,7 +103,7 @@ func (w *writer) calm(ctx context.Context) error {
 	}
 	list, err := w.alerts(ctx, w.day.Started, w.day.Episodes[0].Injected)
 	for _, s := range list {
-		if !s.fires.IsZero() || s.already {
+		if w.strict() && (!s.fires.IsZero() || s.already) {
 			w.broken("%s fires although nothing is broken", s.alert)
 		}
 	}
@@ -162,7 +165,7 @@ func (w *writer) judge(e *Episode, list []sighting) {
 		of[s.alert] = s
 		expected := slices.Contains(slices.Concat(e.Fault.Alerts, e.Fault.Waits, e.Fault.May), s.alert)
 		switch {
-		case s.fires.IsZero():
+		case s.fires.IsZero(), !expected && !w.strict():
 		case !expected:
 			w.broken("%s: %s fires", e.Fault.Name, s.alert)
 		case s.ends.IsZero() || !s.ends.Before(w.day.Ended.Add(-2*w.day.Interval)):
@@ -195,7 +198,7 @@ func (w *writer) named(e *Episode, s sighting, showing []moved) (string, error) 
 			found = append(found, place)
 		}
 	}
-	if len(found) == 0 && !s.fires.IsZero() {
+	if len(found) == 0 && !s.fires.IsZero() && (w.strict() || slices.Contains(e.Fault.Alerts, s.alert)) {
 		w.broken("%s: no panel that the runbook of %s names shows it", e.Fault.Name, s.alert)
 	}
 	return panelList(found, showing), nil
@@ -257,25 +260,24 @@ const (
 
 // others writes what the tenants with the steady load noticed.
 func (w *writer) others(ctx context.Context) error {
-	w.printf("\n| fault | p99 of the steady tenants before, ms | during | answers to producers that were no 202 |\n| --- | ---: | ---: | ---: |\n")
+	w.printf("\n| fault | p99 of the steady tenants before, ms | during | after healing, for as long as before | answers to producers that were no 202 |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for i := range w.day.Episodes {
 		e := &w.day.Episodes[i]
-		var figures [3]float64
+		var figures [4]string
 		for n, ask := range []struct {
 			expr string
 			from time.Time
 			to   time.Time
-		}{{arrival, e.Injected.Add(-w.day.Calm), e.Injected}, {arrival, e.Injected, e.Healed}, {refused, e.Injected, e.Healed.Add(w.day.Interval)}} {
-			var err error
-			if figures[n], err = w.at(ctx, fmt.Sprintf(ask.expr, int(ask.to.Sub(ask.from).Seconds())), ask.to); err != nil {
+		}{{arrival, e.Injected.Add(-w.day.Calm), e.Injected}, {arrival, e.Injected, e.Healed}, {arrival, e.Healed, e.Healed.Add(w.day.Calm)}, {refused, e.Injected, e.Healed.Add(w.day.Interval)}} {
+			value, err := w.at(ctx, fmt.Sprintf(ask.expr, int(ask.to.Sub(ask.from).Seconds())), ask.to)
+			if err != nil {
 				return err
 			}
+			if figures[n] = fmt.Sprintf("%.0f", value); math.IsNaN(value) {
+				figures[n] = "none arrive"
+			}
 		}
-		during := fmt.Sprintf("%.0f", figures[1])
-		if math.IsNaN(figures[1]) {
-			during = "none arrive"
-		}
-		w.printf("| %s | %.0f | %s | %.0f |\n", e.Fault.Name, figures[0], during, figures[2])
+		w.printf("| %s | %s |\n", e.Fault.Name, strings.Join(figures[:], " | "))
 	}
 	w.printf("\nOf %d accepted events of the tenants without a flood, %d never arrived.\n", w.day.Accepted, w.day.Missing)
 	if w.day.Missing > 0 {
