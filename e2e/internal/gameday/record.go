@@ -3,6 +3,7 @@ package gameday
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,81 +16,64 @@ type recorded struct {
 	day    *Day
 }
 
-// sighting is what an alert did after a fault. Zero times: it did not.
-type sighting struct {
-	alert   string
-	pending time.Time
-	fires   time.Time
-	ends    time.Time // zero also if it had not ended when the day had
-	already bool      // it fired before the fault did
+// spell is a time in which an alert was pending or fired without a break.
+type spell struct {
+	alert string
+	since time.Time
+	fires time.Time // zero: it did not
+	until time.Time // the last look that had it
 }
 
-// alerts gives what came after a fault and before the next, in the order in which they came.
-func (r *recorded) alerts(ctx context.Context, from, to time.Time) ([]sighting, error) {
-	margin := 2 * r.day.Interval
-	list, err := r.server.Range(ctx, `max by (alertname, alertstate) (ALERTS)`, from.Add(-margin), r.day.Ended, r.day.Interval)
+// spells gives those that began after a fault and before the next, in their order: of each alert the first that fires, or else the first.
+func (r *recorded) spells(ctx context.Context, from, to time.Time) ([]spell, error) {
+	list, err := r.server.Range(ctx, `max by (alertname, alertstate) (ALERTS)`, r.day.Started, r.day.Ended, r.day.Interval)
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]*sighting{}
+	looks := map[string]map[time.Time]bool{} // by alert and time: did it fire?
 	for _, one := range list {
-		name := one.Labels["alertname"]
-		if seen[name] == nil {
-			seen[name] = &sighting{alert: name}
+		name, fires := one.Labels["alertname"], one.Labels["alertstate"] == "firing"
+		if looks[name] == nil {
+			looks[name] = map[time.Time]bool{}
 		}
-		if one.Labels["alertstate"] == "firing" {
-			seen[name].fired(one.Samples, from, to, margin)
-		} else if at := first(one.Samples, from, to); !at.IsZero() {
-			seen[name].pending = at
+		for _, sample := range one.Samples {
+			looks[name][sample.At] = looks[name][sample.At] || fires
 		}
 	}
-	var came []sighting
-	for _, s := range seen {
-		if !s.pending.IsZero() || !s.fires.IsZero() || s.already {
-			came = append(came, *s)
-		}
-	}
-	slices.SortFunc(came, func(a, b sighting) int {
-		return cmp.Or(a.at().Compare(b.at()), cmp.Compare(a.alert, b.alert))
-	})
-	return came, nil
-}
-
-// at is when it was seen first.
-func (s sighting) at() time.Time {
-	if s.pending.IsZero() || !s.fires.IsZero() && s.fires.Before(s.pending) {
-		return s.fires
-	}
-	return s.pending
-}
-
-// fired reads when it fired first between from and to, and when that ended, if it did before the samples do.
-func (s *sighting) fired(samples []observe.Sample, from, to time.Time, margin time.Duration) {
-	s.already = len(samples) > 0 && samples[0].At.Before(from)
-	var last time.Time
-	for _, sample := range samples {
-		gap := !last.IsZero() && sample.At.Sub(last) > margin
-		if s.fires.IsZero() {
-			if inside := !sample.At.Before(from) && sample.At.Before(to); inside && (!s.already || gap) {
-				s.fires = sample.At
+	var first []spell
+	for name, at := range looks {
+		var best *spell
+		for _, s := range join(name, at, 2*r.day.Interval) {
+			inside := !s.since.Before(from) && s.since.Before(to)
+			if inside && (best == nil || best.fires.IsZero() && !s.fires.IsZero()) {
+				best = &s
 			}
-		} else if gap {
-			s.ends = last
-			return
 		}
-		last = sample.At
+		if best != nil {
+			first = append(first, *best)
+		}
 	}
-	s.ends = last
+	slices.SortFunc(first, func(a, b spell) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.alert, b.alert)) })
+	return first, nil
 }
 
-func first(samples []observe.Sample, from, to time.Time) time.Time {
-	for _, sample := range samples {
-		if !sample.At.Before(from) && sample.At.Before(to) {
-			return sample.At
+// join makes spells of looks: those with no more than gap between them belong together.
+func join(alert string, looks map[time.Time]bool, gap time.Duration) (list []spell) {
+	for _, at := range slices.SortedFunc(maps.Keys(looks), time.Time.Compare) {
+		if n := len(list); n == 0 || at.Sub(list[n-1].until) > gap {
+			list = append(list, spell{alert: alert, since: at})
 		}
+		last := &list[len(list)-1]
+		if looks[at] && last.fires.IsZero() {
+			last.fires = at
+		}
+		last.until = at
 	}
-	return time.Time{}
+	return list
 }
+
+// lasts says that it had not ended when the day had.
+func (r *recorded) lasts(s spell) bool { return !s.until.Before(r.day.Ended.Add(-2 * r.day.Interval)) }
 
 // at is the value of an expression at a moment; 0 if there is none.
 func (r *recorded) at(ctx context.Context, expr string, when time.Time) (float64, error) {

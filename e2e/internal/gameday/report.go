@@ -101,9 +101,9 @@ func (w *writer) calm(ctx context.Context) error {
 	if len(w.day.Episodes) == 0 {
 		return errors.New("nothing was broken")
 	}
-	list, err := w.alerts(ctx, w.day.Started, w.day.Episodes[0].Injected)
+	list, err := w.spells(ctx, w.day.Started, w.day.Episodes[0].Injected)
 	for _, s := range list {
-		if w.strict() && (!s.fires.IsZero() || s.already) {
+		if w.strict() && !s.fires.IsZero() {
 			w.broken("%s fires although nothing is broken", s.alert)
 		}
 	}
@@ -121,7 +121,7 @@ func (w *writer) next(i int) time.Time {
 // episode writes the rows of a fault: one for each alert, one if there is none.
 func (w *writer) episode(ctx context.Context, i int) error {
 	e := &w.day.Episodes[i]
-	list, err := w.alerts(ctx, e.Injected, w.next(i))
+	list, err := w.spells(ctx, e.Injected, w.next(i))
 	if err != nil {
 		return err
 	}
@@ -134,20 +134,15 @@ func (w *writer) episode(ctx context.Context, i int) error {
 	if e.Fault.Note != "" {
 		name += ". " + e.Fault.Note
 	}
-	rows := 0
 	for _, s := range list {
-		if s.already && s.fires.IsZero() && s.pending.IsZero() {
-			continue // lingers from before
-		}
 		named, err := w.named(e, s, showing)
 		if err != nil {
 			return err
 		}
-		w.printf("| %s | %s | %s | %s | %s | %s |\n", name, strings.TrimPrefix(s.alert, "Beaconpost"), w.after(e.Injected, s.pending), w.after(e.Injected, s.fires), w.end(e, s), named)
+		w.printf("| %s | %s | %s | %s | %s | %s |\n", name, strings.TrimPrefix(s.alert, "Beaconpost"), w.after(e.Injected, s.since), w.after(e.Injected, s.fires), w.end(e, s), named)
 		name = ""
-		rows++
 	}
-	if rows == 0 {
+	if len(list) == 0 {
 		for _, panel := range e.Fault.Shows {
 			if !contains(showing, panel) {
 				w.broken("%s: no alert, and %s does not show it", e.Fault.Name, panel)
@@ -159,8 +154,8 @@ func (w *writer) episode(ctx context.Context, i int) error {
 }
 
 // judge compares what fired with what should.
-func (w *writer) judge(e *Episode, list []sighting) {
-	of := map[string]sighting{}
+func (w *writer) judge(e *Episode, list []spell) {
+	of := map[string]spell{}
 	for _, s := range list {
 		of[s.alert] = s
 		expected := slices.Contains(slices.Concat(e.Fault.Alerts, e.Fault.Waits, e.Fault.May), s.alert)
@@ -168,7 +163,7 @@ func (w *writer) judge(e *Episode, list []sighting) {
 		case s.fires.IsZero(), !expected && !w.strict():
 		case !expected:
 			w.broken("%s: %s fires", e.Fault.Name, s.alert)
-		case s.ends.IsZero() || !s.ends.Before(w.day.Ended.Add(-2*w.day.Interval)):
+		case w.lasts(s):
 			if !slices.Contains(e.Fault.Linger, s.alert) {
 				w.broken("%s: %s does not end", e.Fault.Name, s.alert)
 			}
@@ -180,14 +175,14 @@ func (w *writer) judge(e *Episode, list []sighting) {
 		}
 	}
 	for _, alert := range e.Fault.Waits {
-		if of[alert].pending.IsZero() {
+		if of[alert].since.IsZero() {
 			w.broken("%s: %s is not pending", e.Fault.Name, alert)
 		}
 	}
 }
 
 // named gives the panels that show it, those that the alert's runbook names first, of which there has to be one.
-func (w *writer) named(e *Episode, s sighting, showing []moved) (string, error) {
+func (w *writer) named(e *Episode, s spell, showing []moved) (string, error) {
 	runbook, err := observe.RunbookPanels(w.root, s.alert)
 	if err != nil {
 		return "", err
@@ -241,16 +236,16 @@ func (w *writer) after(from, at time.Time) string {
 }
 
 // end says how long after healing an alert ended; it may have before.
-func (w *writer) end(e *Episode, s sighting) string {
+func (w *writer) end(e *Episode, s spell) string {
 	switch {
 	case s.fires.IsZero():
 		return "—"
-	case !s.ends.Before(w.day.Ended.Add(-2 * w.day.Interval)):
+	case w.lasts(s):
 		return "fires still, " + w.round(w.day.Ended.Sub(e.Healed)).String() + " later"
-	case s.ends.Before(e.Healed):
+	case s.until.Before(e.Healed):
 		return "before"
 	}
-	return w.round(s.ends.Add(w.day.Interval).Sub(e.Healed)).String()
+	return w.round(s.until.Add(w.day.Interval).Sub(e.Healed)).String()
 }
 
 const (
