@@ -2,6 +2,7 @@ package gameday
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -28,10 +29,6 @@ type fault struct {
 	up              time.Duration // that the system has to have run before
 	inject, heal    func(ctx context.Context, s *system) error
 }
-
-const (
-	slowBy = 500 * time.Millisecond
-)
 
 // consequences of an outage are true and look back for longer than anybody waits here: what had to wait was late, and what was due meanwhile was missed.
 func consequences() []string {
@@ -60,10 +57,7 @@ func faults(patient bool) []fault {
 			inject: func(_ context.Context, s *system) error { return s.many.down() }, heal: func(ctx context.Context, s *system) error { return s.many.up(ctx) },
 		},
 		flooding,
-		{
-			Name: "Postgres slow", What: "each packet from and to Postgres takes 500 ms longer", Alerts: []string{"BeaconpostPostgresSlow"}, May: consequences(), Linger: consequences(), atMost: 10 * time.Minute,
-			inject: func(_ context.Context, s *system) error { s.postgres.set(slowBy); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.set(0); return nil },
-		},
+		postgresSlow("Postgres slow", 300*time.Millisecond), postgresSlow("Postgres very slow", 500*time.Millisecond),
 		{
 			Name: "prober region lost", What: "the only prober of a region is killed", Alerts: []string{"BeaconpostRegionSilent"}, May: consequences()[1:], Linger: consequences()[1:], up: 31 * time.Minute, atMost: 8 * time.Minute,
 			Note: "The alert compares with half an hour ago, so the region was up for longer before.",
@@ -77,11 +71,21 @@ func faults(patient bool) []fault {
 	}
 }
 
+// postgresSlow is that it answers, after the time for a packet there and for one back.
+func postgresSlow(name string, by time.Duration) fault {
+	return fault{
+		Name: name, What: fmt.Sprintf("each packet from and to Postgres takes %s longer", by), Alerts: []string{"BeaconpostPostgresSlow"}, May: consequences(), Linger: consequences(), atMost: 8 * time.Minute,
+		inject: func(_ context.Context, s *system) error { s.postgres.set(by); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.set(0); return nil },
+	}
+}
+
 // expectAsToday takes what is expected from the code instead of from a record.
 func (f *fault) expectAsToday(patient bool) {
 	for _, today := range faults(patient) {
 		if today.Name == f.Name {
+			what := f.What // was done
 			*f = today
+			f.What = what
 		}
 	}
 }

@@ -226,6 +226,8 @@ func panelList(runbook []observe.Place, showing []moved) string {
 	return text
 }
 
+func seconds(window [2]time.Time) int { return int(window[1].Sub(window[0]).Seconds()) }
+
 func (w *writer) round(d time.Duration) time.Duration { return d.Round(time.Second) }
 
 func (w *writer) after(from, at time.Time) string {
@@ -249,30 +251,37 @@ func (w *writer) end(e *Episode, s spell) string {
 }
 
 const (
-	arrival = `histogram_quantile(0.99, sum by (le) (increase(gameday_arrival_latency_seconds_bucket{tenants="steady"}[%ds]))) * 1000`
+	arrival = `histogram_quantile(%g, sum by (le) (increase(gameday_arrival_latency_seconds_bucket{tenants="steady"}[%ds]))) * 1000`
 	refused = `sum(increase(gameday_posted_total{result="refused"}[%ds]))`
 )
 
 // others writes what the tenants with the steady load noticed.
 func (w *writer) others(ctx context.Context) error {
-	w.printf("\n| fault | p99 of the steady tenants before, ms | during | after healing, for as long as before | answers to producers that were no 202 |\n| --- | ---: | ---: | ---: | ---: |\n")
+	w.printf("\nFrom acceptance to arrival at the endpoints of the tenants with the steady load, median and p99 in milliseconds, and how many requests of all producers were not answered 202:\n")
+	w.printf("\n| fault | before | during | after healing, for as long as before | not 202 |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for i := range w.day.Episodes {
 		e := &w.day.Episodes[i]
-		var figures [4]string
-		for n, ask := range []struct {
-			expr string
-			from time.Time
-			to   time.Time
-		}{{arrival, e.Injected.Add(-w.day.Calm), e.Injected}, {arrival, e.Injected, e.Healed}, {arrival, e.Healed, e.Healed.Add(w.day.Calm)}, {refused, e.Injected, e.Healed.Add(w.day.Interval)}} {
-			value, err := w.at(ctx, fmt.Sprintf(ask.expr, int(ask.to.Sub(ask.from).Seconds())), ask.to)
-			if err != nil {
-				return err
+		w.printf("| %s |", e.Fault.Name)
+		for _, window := range [][2]time.Time{{e.Injected.Add(-w.day.Calm), e.Injected}, {e.Injected, e.Healed}, {e.Healed, e.Healed.Add(w.day.Calm)}} {
+			var quantiles [2]float64
+			for n, q := range []float64{.5, .99} {
+				var err error
+				if quantiles[n], err = w.at(ctx, fmt.Sprintf(arrival, q, seconds(window)), window[1]); err != nil {
+					return err
+				}
 			}
-			if figures[n] = fmt.Sprintf("%.0f", value); math.IsNaN(value) {
-				figures[n] = "none arrive"
+			if math.IsNaN(quantiles[0]) {
+				w.printf(" none arrive |")
+			} else {
+				w.printf(" %.0f, %.0f |", quantiles[0], quantiles[1])
 			}
 		}
-		w.printf("| %s | %s |\n", e.Fault.Name, strings.Join(figures[:], " | "))
+		window := [2]time.Time{e.Injected, e.Healed.Add(w.day.Interval)}
+		n, err := w.at(ctx, fmt.Sprintf(refused, seconds(window)), window[1])
+		if err != nil {
+			return err
+		}
+		w.printf(" %.0f |\n", n)
 	}
 	w.printf("\nOf %d accepted events of the tenants without a flood, %d never arrived.\n", w.day.Accepted, w.day.Missing)
 	if w.day.Missing > 0 {
