@@ -1,8 +1,8 @@
 // Command gameday breaks a running system on purpose and says which alerts and panels showed it; docs/observability.md has a day's result.
 //
-//	gameday [run]    everything with the alerts as they are, about an hour
-//	gameday smoke    one fault in less than a minute, with what alerts wait for divided by thirty: that it works
-//	gameday report   on what an earlier run has left in -data
+//	gameday [run]           everything with the alerts as they are, about an hour
+//	gameday smoke           one fault in less than a minute, with what alerts wait for divided by thirty: that it works
+//	gameday report DIR...   on what earlier runs have left in their -data, one after the other
 //
 // It runs in the repository's root, which it builds the system from. -h lists the flags.
 package main
@@ -38,12 +38,9 @@ func run(args []string) error {
 	if !slices.Contains([]string{"run", "smoke", "report"}, what) {
 		return fmt.Errorf("unknown %q: expected run, smoke or report", what)
 	}
-	cfg, do := gameday.Full(root), gameday.Run
-	switch what {
-	case "smoke":
+	cfg := gameday.Full(root)
+	if what == "smoke" {
 		cfg = gameday.Smoke(root)
-	case "report":
-		do = gameday.Again
 	}
 	cfg.Log = os.Stderr
 	flags := flag.NewFlagSet("gameday "+what, flag.ContinueOnError)
@@ -60,7 +57,13 @@ func run(args []string) error {
 	if *only != "" {
 		cfg.Only = strings.Split(*only, ";")
 	}
-	report, err := do(ctx, cfg)
+	var report *gameday.Report
+	var err error
+	if what == "report" {
+		report, err = gameday.Again(ctx, root, flags.Args(), cfg.Patient)
+	} else {
+		report, err = gameday.Run(ctx, cfg)
+	}
 	if err != nil {
 		return err
 	}

@@ -128,9 +128,24 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	return report(ctx, s.prometheus, cfg.Root, day)
 }
 
-// Again reports on what an earlier run recorded in cfg.Data.
-func Again(ctx context.Context, cfg Config) (_ *Report, err error) {
-	text, err := os.ReadFile(filepath.Join(cfg.Data, dayFile))
+// Again reports on what earlier runs recorded in these directories, one after the other, by what is expected today.
+func Again(ctx context.Context, root string, dirs []string, patient bool) (*Report, error) {
+	all := &Report{}
+	for _, dir := range dirs {
+		one, err := again(ctx, root, dir, patient)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", dir, err)
+		}
+		if all.Text != "" {
+			all.Text += "\n"
+		}
+		all.Text, all.Broken = all.Text+one.Text, append(all.Broken, one.Broken...)
+	}
+	return all, nil
+}
+
+func again(ctx context.Context, root, dir string, patient bool) (_ *Report, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, dayFile))
 	if err != nil {
 		return nil, err
 	}
@@ -138,22 +153,21 @@ func Again(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := json.Unmarshal(text, &day); err != nil {
 		return nil, err
 	}
-	for i := range day.Episodes {
-		if day.Hasten > 1 {
-			break // the smoke run's are its own
+	if day.Hasten == 1 { // the smoke run's are its own
+		for i := range day.Episodes {
+			day.Episodes[i].Fault.expectAsToday(patient)
 		}
-		day.Episodes[i].Fault.expectAsToday(cfg.Patient)
 	}
-	program, err := observe.Program(cfg.Root, "prometheus")
+	program, err := observe.Program(root, "prometheus")
 	if err != nil {
 		return nil, err
 	}
-	server, err := observe.Start(ctx, observe.Config{Dir: filepath.Join(cfg.Data, "prometheus"), Program: program, Interval: day.Interval})
+	server, err := observe.Start(ctx, observe.Config{Dir: filepath.Join(dir, "prometheus"), Program: program, Interval: day.Interval})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	return report(ctx, server, cfg.Root, &day)
+	return report(ctx, server, root, &day)
 }
 
 func (cfg *Config) say(format string, args ...any) {

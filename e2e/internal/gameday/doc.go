@@ -11,7 +11,8 @@
 //	sixty endpoints     at once. More likely our network than theirs: BreakersOpening.
 //	a flooding tenant   posts as fast as it can to an endpoint with a rate limit. What is too much is parked; DeliveriesOverflowing waits half an hour before
 //	                    it says so. Nobody else is late.
-//	Postgres            answers, but each packet takes long: PostgresSlow. Events are still accepted.
+//	Postgres            answers, but each packet takes 300 ms longer, then 500 ms: PostgresSlow. Events are still accepted. At 500 ms the limits that monitors have for
+//	                    their own questions are near.
 //	a region's prober   is killed. Monitors go on from the other region: RegionSilent.
 //	NATS                is stopped, and started again; then stopped, wiped and started. Events are accepted, deliveries wait: BrokerDisconnected, NotConsuming.
 //

@@ -134,8 +134,8 @@ func (w *writer) episode(ctx context.Context, i int) error {
 	if e.Fault.Note != "" {
 		name += ". " + e.Fault.Note
 	}
-	for _, s := range list {
-		named, err := w.named(e, s, showing)
+	for n, s := range list {
+		named, err := w.named(e, s, showing, n == 0)
 		if err != nil {
 			return err
 		}
@@ -181,8 +181,8 @@ func (w *writer) judge(e *Episode, list []spell) {
 	}
 }
 
-// named gives the panels that show it, those that the alert's runbook names first, of which there has to be one.
-func (w *writer) named(e *Episode, s spell, showing []moved) (string, error) {
+// named gives the panels that show it: those that the alert's runbook names, of which there has to be one if it fires, and, if all are wanted, the others.
+func (w *writer) named(e *Episode, s spell, showing []moved, all bool) (string, error) {
 	runbook, err := observe.RunbookPanels(w.root, s.alert)
 	if err != nil {
 		return "", err
@@ -195,6 +195,9 @@ func (w *writer) named(e *Episode, s spell, showing []moved) (string, error) {
 	}
 	if len(found) == 0 && !s.fires.IsZero() && (w.strict() || slices.Contains(e.Fault.Alerts, s.alert)) {
 		w.broken("%s: no panel that the runbook of %s names shows it", e.Fault.Name, s.alert)
+	}
+	if !all {
+		showing = nil
 	}
 	return panelList(found, showing), nil
 }
