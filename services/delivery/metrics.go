@@ -154,7 +154,7 @@ func workGauges(m *telemetry.Metrics, most int, inFlight func() int, live func()
 		Name: "beaconpost_delivery_in_flight", Help: "Deliveries that are being checked, sent or recorded.", Worry: "It stays near the bound.",
 	}, func() float64 { return float64(inFlight()) })
 	m.GaugeOf(telemetry.Metric{Name: "beaconpost_delivery_in_flight_max", Help: "The bound of beaconpost_delivery_in_flight."}, func() float64 { return float64(most) })
-	m.GaugeOf(telemetry.Metric{Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed.", Worry: "0 for longer than a restart."}, func() float64 {
+	m.GaugeOf(telemetry.Metric{Name: "beaconpost_delivery_consuming", Help: "1 while all shards are consumed; 0 without a broker too.", Worry: "0 for longer than a restart."}, func() float64 {
 		if live() {
 			return 1
 		}

@@ -178,7 +178,7 @@ func gauges(m *telemetry.Metrics, region string, w working) {
 		Name: "beaconpost_prober_egress_up", Help: "1 while a canary was reached at the last look, or there are none.", Worry: "0 for longer than a minute.",
 	}, func() float64 { return boolean(w.egress()) })
 	gauge(telemetry.Metric{
-		Name: "beaconpost_prober_consuming", Help: "1 while checks are taken from the broker.", Worry: "0 for longer than a restart.",
+		Name: "beaconpost_prober_consuming", Help: "1 while checks are taken from the broker; 0 without one too.", Worry: "0 for longer than a restart.",
 	}, func() float64 { return boolean(w.live()) })
 }
 

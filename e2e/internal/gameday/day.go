@@ -76,7 +76,7 @@ type Episode struct {
 // faults are those of this run.
 func (cfg *Config) faults() (list []fault) {
 	if cfg.short {
-		return []fault{brieflyDown()}
+		return []fault{natsDown(false)}
 	}
 	for _, f := range faults(cfg.Patient) {
 		if len(cfg.Only) == 0 || slices.Contains(cfg.Only, f.Name) {

@@ -14,7 +14,7 @@
 //	Postgres            answers, but each packet takes 300 ms longer, then 500 ms: PostgresSlow. Events are still accepted. At 500 ms the limits that monitors have for
 //	                    their own questions are near.
 //	a region's prober   is killed. Monitors go on from the other region: RegionSilent.
-//	NATS                is stopped, and started again; then stopped, wiped and started. Events are accepted, deliveries wait: BrokerDisconnected, NotConsuming.
+//	NATS                is stopped, and started again; then stopped, wiped and started. Events are accepted, deliveries wait: BrokerDisconnected.
 //
 // A fault is injected when all is calm: nothing fires but what is known to linger from the fault before. It lasts until the expected alerts fire, or as long as it may, is healed, and
 // what it made fire is waited for to end. All times come from the recorded data (ALERTS), so they are as fine as the evaluation interval.

@@ -18,7 +18,7 @@ type fault struct {
 	Waits []string
 	// May fire too: consequences, not mistakes.
 	May []string
-	// Shows names a panel that has to show it when no alert does.
+	// Shows names panels that have to show it, whether an alert does or not.
 	Shows []string
 	// Linger are alerts that look back for so long that nobody waits until they end.
 	Linger []string
@@ -57,7 +57,9 @@ func faults(patient bool) []fault {
 			inject: func(_ context.Context, s *system) error { return s.many.down() }, heal: func(ctx context.Context, s *system) error { return s.many.up(ctx) },
 		},
 		flooding,
-		postgresSlow("Postgres slow", 300*time.Millisecond), postgresSlow("Postgres very slow", 500*time.Millisecond),
+		postgresSlow("Postgres slow", 300*time.Millisecond, ""),
+		postgresSlow("Postgres very slow", 500*time.Millisecond, "The limits that services set themselves are near: two seconds for a sign of life, three for an API key or a monitor's settings, five for an event.",
+			"BeaconpostPostgresUnreachable", "BeaconpostResultsWaiting", "BeaconpostIngestErrorBudgetBurn", "BeaconpostMonitorTrouble", "BeaconpostPoolExhausted"),
 		{
 			Name: "prober region lost", What: "the only prober of a region is killed", Alerts: []string{"BeaconpostRegionSilent"}, May: consequences()[1:], Linger: consequences()[1:], up: 31 * time.Minute, atMost: 8 * time.Minute,
 			Note: "The alert compares with half an hour ago, so the region was up for longer before.",
@@ -72,9 +74,10 @@ func faults(patient bool) []fault {
 }
 
 // postgresSlow is that it answers, after the time for a packet there and for one back.
-func postgresSlow(name string, by time.Duration) fault {
+func postgresSlow(name string, by time.Duration, note string, may ...string) fault {
 	return fault{
-		Name: name, What: fmt.Sprintf("each packet from and to Postgres takes %s longer", by), Alerts: []string{"BeaconpostPostgresSlow"}, May: consequences(), Linger: consequences(), atMost: 8 * time.Minute,
+		Name: name, What: fmt.Sprintf("each packet from and to Postgres takes %s longer", by), Alerts: []string{"BeaconpostPostgresSlow"}, May: append(may, consequences()...), Note: note,
+		Linger: append(consequences(), "BeaconpostIngestErrorBudgetBurn", "BeaconpostMonitorTrouble"), atMost: 8 * time.Minute,
 		inject: func(_ context.Context, s *system) error { s.postgres.set(by); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.set(0); return nil },
 	}
 }
@@ -93,7 +96,7 @@ func (f *fault) expectAsToday(patient bool) {
 // natsDown is that the broker is away, and, if so, that what it had is gone when it comes back.
 func natsDown(wiped bool) fault {
 	f := fault{
-		Name: "NATS down", What: "nats-server is stopped, and started again", Alerts: []string{"BeaconpostBrokerDisconnected", "BeaconpostNotConsuming"},
+		Name: "NATS down", What: "nats-server is stopped, and started again", Alerts: []string{"BeaconpostBrokerDisconnected"}, Shows: []string{"overview: Consuming"},
 		May: consequences(), Linger: consequences(), atMost: 5 * time.Minute,
 		inject: func(_ context.Context, s *system) error { return s.stack.NATS.Terminate() },
 		heal:   func(ctx context.Context, s *system) error { return s.stack.StartNATS(ctx) },
@@ -107,13 +110,6 @@ func natsDown(wiped bool) fault {
 			return s.stack.StartNATS(ctx)
 		}
 	}
-	return f
-}
-
-// brieflyDown is NATS down for so short that its own alert fires and no other has to.
-func brieflyDown() fault {
-	f := natsDown(false)
-	f.Alerts, f.May = f.Alerts[:1], append(f.May, "BeaconpostNotConsuming")
 	return f
 }
 

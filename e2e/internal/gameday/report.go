@@ -142,12 +142,12 @@ func (w *writer) episode(ctx context.Context, i int) error {
 		w.printf("| %s | %s | %s | %s | %s | %s |\n", name, strings.TrimPrefix(s.alert, "Beaconpost"), w.after(e.Injected, s.since), w.after(e.Injected, s.fires), w.end(e, s), named)
 		name = ""
 	}
-	if len(list) == 0 {
-		for _, panel := range e.Fault.Shows {
-			if !contains(showing, panel) {
-				w.broken("%s: no alert, and %s does not show it", e.Fault.Name, panel)
-			}
+	for _, panel := range e.Fault.Shows {
+		if !contains(showing, panel) {
+			w.broken("%s: %s does not show it", e.Fault.Name, panel)
 		}
+	}
+	if len(list) == 0 {
 		w.printf("| %s | none | | | | %s |\n", name, panelList(nil, showing))
 	}
 	return nil

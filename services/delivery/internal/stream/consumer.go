@@ -57,8 +57,8 @@ func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, []del
 	return c, nil
 }
 
-// Live says whether all shards are being consumed.
-func (c *Consumer) Live() bool { return c.live.Load() == subject.Shards }
+// Live says whether all shards are being consumed. A subscription outlives its connection, and takes nothing meanwhile.
+func (c *Consumer) Live() bool { return c.live.Load() == subject.Shards && c.js.Conn().IsConnected() }
 
 // Stop pulls no more and hands back what was pulled and not submitted.
 func (c *Consumer) Stop(ctx context.Context) error { return c.group.Stop(ctx) }

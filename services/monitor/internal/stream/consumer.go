@@ -45,8 +45,8 @@ func NewConsumer(nc *nats.Conn, region string, replicas int, submit func(monitor
 	return c, nil
 }
 
-// Live says whether checks are being taken.
-func (c *Consumer) Live() bool { return c.live.Load() }
+// Live says whether checks are being taken. A subscription outlives its connection, and takes nothing meanwhile.
+func (c *Consumer) Live() bool { return c.live.Load() && c.js.Conn().IsConnected() }
 
 // Stop takes no more.
 func (c *Consumer) Stop(ctx context.Context) error { return c.group.Stop(ctx) }
