@@ -46,6 +46,7 @@ SELECT line FROM (
 // What each role may do, and nothing else. Whoever widens a grant changes this on purpose.
 const grants = `
 PUBLIC: function beaconpost_add_counts(bigint[],bigint[]): EXECUTE
+PUBLIC: function beaconpost_keep_size(): EXECUTE
 PUBLIC: function beaconpost_shard(uuid): EXECUTE
 PUBLIC: function beaconpost_sum_counts(bigint[]): EXECUTE
 PUBLIC: function beaconpost_touch_endpoint(): EXECUTE
@@ -74,17 +75,20 @@ beaconpost_api: monitor_checks: SELECT
 beaconpost_api: monitor_intervals: INSERT, SELECT, UPDATE
 beaconpost_api: monitor_rollups: SELECT
 beaconpost_api: monitor_states: INSERT, SELECT, UPDATE
+beaconpost_api: monitor_usage: SELECT
 beaconpost_api: monitors: INSERT, SELECT, UPDATE
 beaconpost_api: notifications: SELECT
 beaconpost_api: payload_retention: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: projects: INSERT, SELECT
 beaconpost_api: retry_policies: DELETE, INSERT, SELECT, UPDATE
 beaconpost_api: schema public: USAGE
+beaconpost_api: tenant_usage: SELECT
 beaconpost_api: tenants: SELECT, UPDATE (parking_at, routing_version)
+beaconpost_api: usage_progress: SELECT
 beaconpost_api: webhook_events: SELECT
 beaconpost_delivery: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_delivery: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id), SELECT, UPDATE (attempts, cancel_reason, claimed_until, completed_at, last_error, last_status, next_attempt_at, status)
-beaconpost_delivery: delivery_attempts: INSERT
+beaconpost_delivery: delivery_attempts: INSERT, SELECT (error_class, exhausted, id, recorded_at, status_code, tenant_id)
 beaconpost_delivery: endpoint_health: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_rates: INSERT, SELECT, UPDATE
 beaconpost_delivery: endpoint_secrets: SELECT
@@ -93,18 +97,24 @@ beaconpost_delivery: endpoints: SELECT, UPDATE (breaker, disabled_at, disabled_r
 beaconpost_delivery: function beaconpost_drop_partitions(date,date[]): EXECUTE
 beaconpost_delivery: function beaconpost_ensure_partitions(date,date): EXECUTE
 beaconpost_delivery: function beaconpost_partitions_ahead(): EXECUTE
+beaconpost_delivery: function beaconpost_summarize_recorded(text): EXECUTE
 beaconpost_delivery: payload_retention: SELECT, UPDATE (rescan_at, scrubbed_to)
 beaconpost_delivery: retry_policies: SELECT
 beaconpost_delivery: schema public: USAGE
+beaconpost_delivery: tenant_usage: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: tenants: SELECT (id, parking_at, routing_version), UPDATE (parking_at, routing_version)
+beaconpost_delivery: usage_progress: SELECT, UPDATE (counted_until, sealed_at, sealed_xid)
 beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT, UPDATE (payload)
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)
 beaconpost_ingest: endpoint_secrets: SELECT, UPDATE (ciphertext, key_id)
 beaconpost_ingest: function beaconpost_partitions_ahead(): EXECUTE
 beaconpost_ingest: idempotency_keys: DELETE, INSERT (body_hash, event_id, key, tenant_id), SELECT (created_at, event_id, key, tenant_id)
+beaconpost_ingest: monitor_usage: SELECT
 beaconpost_ingest: schema public: USAGE
+beaconpost_ingest: tenant_usage: SELECT
 beaconpost_ingest: tenants: INSERT, SELECT
+beaconpost_ingest: usage_progress: SELECT
 beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, id, payload, project_id, tenant_id)
 beaconpost_monitor: alert_channels: SELECT
 beaconpost_monitor: alert_policies: SELECT, UPDATE (joined_at)
@@ -115,6 +125,7 @@ beaconpost_monitor: endpoints: SELECT (breaker, deleted_at, event_types, id, pro
 beaconpost_monitor: function beaconpost_drop_monitor_partitions(date,date,date): EXECUTE
 beaconpost_monitor: function beaconpost_ensure_monitor_partitions(date,date): EXECUTE
 beaconpost_monitor: function beaconpost_monitor_partitions_ahead(): EXECUTE
+beaconpost_monitor: function beaconpost_summarize_recorded(text): EXECUTE
 beaconpost_monitor: incident_notes: DELETE, INSERT, SELECT
 beaconpost_monitor: incidents: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: maintenance_windows: SELECT
@@ -122,10 +133,12 @@ beaconpost_monitor: monitor_checks: INSERT, SELECT
 beaconpost_monitor: monitor_intervals: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_rollups: INSERT, SELECT, UPDATE
 beaconpost_monitor: monitor_states: INSERT, SELECT, UPDATE
+beaconpost_monitor: monitor_usage: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: monitors: SELECT, UPDATE (sealed, sealed_key_id)
 beaconpost_monitor: notifications: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: schema public: USAGE
 beaconpost_monitor: tenants: SELECT (id)
+beaconpost_monitor: usage_progress: SELECT, UPDATE (counted_until, sealed_at, sealed_xid)
 beaconpost_monitor: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id)
 `
 

@@ -46,6 +46,8 @@ func rowsOf(tenant uuid.UUID) []row {
 		{"endpoint_health", map[string]any{"tenant_id": tenant, "endpoint_id": endpoint, "state": "failing", "look_at": time.Now()}},
 		{"endpoint_rates", map[string]any{"tenant_id": tenant, "endpoint_id": endpoint, "tokens": 1.5, "updated_at": time.Now()}},
 		{"endpoint_stats", map[string]any{"tenant_id": tenant, "endpoint_id": endpoint, "hour": time.Now(), "attempt_counts": []int64{1}, "latency_counts": []int64{1}}},
+		{"tenant_usage", map[string]any{"tenant_id": tenant, "hour": time.Now()}},
+		{"monitor_usage", map[string]any{"tenant_id": tenant, "hour": time.Now()}},
 		{"payload_retention", map[string]any{"tenant_id": tenant, "after_ms": 1000}},
 		{"retry_policies", map[string]any{"tenant_id": tenant, "project_id": project, "max_attempts": 3}},
 		{"idempotency_keys", map[string]any{"tenant_id": tenant, "key": id().String(), "body_hash": hash(), "event_id": event}},

@@ -17,8 +17,11 @@ import (
 // These tests ask the catalog what there is, so that a new table, view, function, role or grant is checked, or fails, without anybody
 // remembering them.
 
-// versionTable is goose's; the only table of the schema that holds nothing of a tenant.
-const versionTable = "goose_db_version"
+// The tables of the schema that hold nothing of a tenant: goose's, and how far usage was counted.
+const (
+	versionTable  = "goose_db_version"
+	progressTable = "usage_progress"
+)
 
 // serviceRoles are taken per transaction. The other two roles are logins: pgcluster.RoleApp, which may nothing by itself, and the owner.
 func serviceRoles() []string {
@@ -78,7 +81,7 @@ func relations(t *testing.T, conn *pgx.Conn) []relation {
 func tenantTables(t *testing.T, conn *pgx.Conn) []relation {
 	t.Helper()
 	return slices.DeleteFunc(relations(t, conn), func(r relation) bool {
-		return r.Kind != "r" && r.Kind != "p" || r.Partition || r.Name == versionTable
+		return r.Kind != "r" && r.Kind != "p" || r.Partition || r.Name == versionTable || r.Name == progressTable
 	})
 }
 
@@ -145,6 +148,7 @@ api_keys ingest_lookup beaconpost_ingest SELECT
 api_keys monitor_lookup beaconpost_monitor SELECT
 deliveries delivery_read beaconpost_delivery SELECT
 deliveries delivery_update beaconpost_delivery UPDATE
+delivery_attempts delivery_count beaconpost_delivery SELECT
 delivery_attempts delivery_record beaconpost_delivery INSERT
 endpoint_health delivery_keep beaconpost_delivery ALL
 endpoint_rates delivery_take beaconpost_delivery ALL
@@ -163,14 +167,21 @@ monitor_checks monitor_work beaconpost_monitor ALL
 monitor_intervals monitor_work beaconpost_monitor ALL
 monitor_rollups monitor_work beaconpost_monitor ALL
 monitor_states monitor_work beaconpost_monitor ALL
+monitor_usage ingest_operate beaconpost_ingest SELECT
+monitor_usage monitor_count beaconpost_monitor ALL
 monitors monitor_work beaconpost_monitor ALL
 notifications monitor_work beaconpost_monitor ALL
 payload_retention delivery_scrub beaconpost_delivery ALL
 retry_policies delivery_read beaconpost_delivery SELECT
+tenant_usage delivery_count beaconpost_delivery ALL
+tenant_usage ingest_operate beaconpost_ingest SELECT
 tenants delivery_read beaconpost_delivery SELECT
 tenants delivery_route beaconpost_delivery UPDATE
 tenants ingest_operate beaconpost_ingest ALL
 tenants monitor_read beaconpost_monitor SELECT
+usage_progress delivery_count beaconpost_delivery ALL
+usage_progress ingest_operate beaconpost_ingest SELECT
+usage_progress monitor_count beaconpost_monitor ALL
 webhook_events delivery_read beaconpost_delivery SELECT
 webhook_events delivery_scrub beaconpost_delivery UPDATE
 `
@@ -209,6 +220,8 @@ func TestPolicies(t *testing.T) {
 		require.Truef(t, strict[r.Name], "table %s has no policy for beaconpost_api", r.Name)
 		delete(strict, r.Name)
 	}
+	require.True(t, strict[progressTable], "a tenant may see how far its usage was counted")
+	delete(strict, progressTable)
 	require.Empty(t, strict, "policies of partitions")
 }
 

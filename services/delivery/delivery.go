@@ -19,6 +19,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/secretbox"
 	"github.com/beaconpost/beaconpost/pkg/service"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/usage"
 	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/delivery"
 	"github.com/beaconpost/beaconpost/services/delivery/internal/health"
@@ -61,6 +62,7 @@ type Settings struct {
 	SweepInterval   time.Duration   `env:"SWEEP_INTERVAL" envDefault:"5m" doc:"Time between looks for parked deliveries that nobody takes up, and for payloads to scrub."`
 	ParkedRetention time.Duration   `env:"PARKED_RETENTION" doc:"Age at which deliveries that wait for an endpoint are cancelled; 0: never."`
 	StatsRetention  time.Duration   `env:"STATS_RETENTION" envDefault:"2160h" doc:"Age at which hourly statistics of endpoints are dropped."`
+	UsageRetention  time.Duration   `env:"USAGE_RETENTION" envDefault:"9600h" doc:"Age at which the hours of what tenants used are dropped; 0: never."`
 	Retention       time.Duration   `env:"RETENTION" envDefault:"720h" doc:"Age at which events, deliveries and attempts are dropped, in whole days; days with a pending delivery stay. 0: never."`
 }
 
@@ -146,6 +148,9 @@ func (s Settings) Validate() []error {
 	}
 	if s.StatsRetention < time.Hour {
 		problems = append(problems, config.Invalid("STATS_RETENTION", "expected at least 1h, got %s", s.StatsRetention))
+	}
+	if s.UsageRetention < 0 || s.UsageRetention > 0 && s.UsageRetention < 24*time.Hour {
+		problems = append(problems, config.Invalid("USAGE_RETENTION", "expected 0 (never) or at least 24h, got %s", s.UsageRetention))
 	}
 	if s.DrainRate < drainFirst {
 		problems = append(problems, config.Invalid("DRAIN_RATE_MAX", "expected at least %d, got %d", drainFirst, s.DrainRate))
@@ -310,6 +315,16 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 		}
 		return false, err
 	}))
+	if cfg.Delivery.UsageRetention > 0 {
+		expire := work("expire usage", longMost, func(ctx context.Context) (bool, error) {
+			return false, store.ExpireUsage(ctx, cfg.Delivery.UsageRetention)
+		})
+		group.Go(expire)
+		group.Every(time.Hour, expire)
+	}
+	count := countUsage(store, obs, work)
+	group.Go(count)
+	group.Every(usage.Every, count)
 	startSweeps(group, cfg.Delivery, store, obs, work)
 	platform.Push("reconciler", 5*time.Second, group.Stop)
 	return nil
@@ -321,11 +336,28 @@ const (
 	longMost  = 10 * time.Minute // of one that writes much
 )
 
+// working makes a job of rounds.
+type working func(doing string, most time.Duration, round func(context.Context) (more bool, err error)) func(context.Context)
+
+// countUsage makes the work of counting all that can be counted.
+func countUsage(store *deliverypg.Store, obs *observer, work working) func(context.Context) {
+	summarize := work("summarize usage", usage.RoundMost, func(ctx context.Context) (bool, error) { return false, store.SummarizeUsage(ctx) }) // counting is as right without
+	count := work("count usage", usage.RoundMost, func(ctx context.Context) (more bool, err error) {
+		more, err = store.CountUsage(ctx, usage.Margin)
+		behind, errBehind := store.UsageBehind(ctx) // whoever counted
+		if errBehind == nil {
+			obs.usageBehind.Set(behind.Seconds())
+		}
+		return more, errors.Join(err, errBehind)
+	})
+	return func(ctx context.Context) {
+		summarize(ctx)
+		count(ctx)
+	}
+}
+
 // startSweeps does what is late when it is a few minutes late.
-func startSweeps(
-	group *lifecycle.Group, cfg Settings, store *deliverypg.Store, obs *observer,
-	work func(string, time.Duration, func(context.Context) (bool, error)) func(context.Context),
-) {
+func startSweeps(group *lifecycle.Group, cfg Settings, store *deliverypg.Store, obs *observer, work working) {
 	group.Every(cfg.SweepInterval, work("adopt parked deliveries", longMost, func(ctx context.Context) (bool, error) {
 		adopted, err := store.Adopt(ctx)
 		obs.adopted.Add(float64(adopted))

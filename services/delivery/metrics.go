@@ -44,6 +44,7 @@ type observer struct {
 	unaccounted prometheus.Gauge
 	oldest      prometheus.Gauge
 	ahead       prometheus.Gauge
+	usageBehind prometheus.Gauge
 }
 
 var _ delivery.Observer = (*observer)(nil)
@@ -86,6 +87,10 @@ func newObserver(m *telemetry.Metrics, log zerolog.Logger) *observer {
 		}),
 		ahead: m.Gauge(telemetry.Metric{Name: "beaconpost_partitions_ahead", Help: "Days after today for which partitions exist; -1: not even today.", Worry: "Below 3."}),
 	}
+	o.usageBehind = m.Gauge(telemetry.Metric{
+		Name: "beaconpost_usage_behind_seconds", Help: "For how long events, deliveries and attempts have not been counted for what tenants used. Every replica says the same. About two minutes are normal.",
+		Worry: "Above an hour: hours are closed late, and what is not counted is not dropped. A transaction stays open, or counting fails.",
+	})
 	o.breaker = m.Counters(telemetry.Metric{
 		Name: "beaconpost_endpoint_breaker_transitions_total", Labels: []string{"state"}, Help: "Breakers of endpoints that changed their state, by the new one.",
 		Worry: "`open` grows fast: many endpoints at once are more likely our network than theirs.",

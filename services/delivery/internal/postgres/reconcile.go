@@ -85,7 +85,9 @@ SELECT day::text FROM days
 WHERE day < ((now() - $1::interval) AT TIME ZONE 'UTC')::date AND EXISTS (
     SELECT FROM deliveries WHERE status = 'pending'
         AND id >= beaconpost_uuid_floor(day::timestamp AT TIME ZONE 'UTC') AND id < beaconpost_uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'))`
-	dropPartitions  = `SELECT beaconpost_drop_partitions(((now() - $1::interval) AT TIME ZONE 'UTC')::date, $2::text[]::date[])`
+	// What was not counted yet is kept (package usage).
+	dropPartitions = `
+SELECT beaconpost_drop_partitions(least(((now() - $1::interval) AT TIME ZONE 'UTC')::date, (SELECT (counted_until AT TIME ZONE 'UTC')::date FROM usage_progress WHERE part = 'delivery')), $2::text[]::date[])`
 	partitionsAhead = `SELECT beaconpost_partitions_ahead()`
 )
 

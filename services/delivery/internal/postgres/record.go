@@ -17,8 +17,10 @@ import (
 )
 
 const insertAttempts = `
-INSERT INTO delivery_attempts (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, error_class, error_detail, response_excerpt, response_truncated, trace_id)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::timestamptz[], $6::bigint[], $7::int[], $8::text[], $9::text[], $10::bytea[], $11::bool[], $12::text[])`
+INSERT INTO delivery_attempts (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, error_class, error_detail, response_excerpt, response_truncated, trace_id, exhausted)
+SELECT tenant_id, id, delivery_id, number, started_at, duration_us, status_code, error_class, error_detail, response_excerpt, response_truncated, trace_id, nullif(exhausted, false)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::timestamptz[], $6::bigint[], $7::int[], $8::text[], $9::text[], $10::bytea[], $11::bool[], $12::text[], $13::bool[])
+    AS a (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, error_class, error_detail, response_excerpt, response_truncated, trace_id, exhausted)`
 
 // A delivery whose attempt was recorded already does not change. One that was cancelled while the attempt ran stays cancelled and only counts it;
 // one that was parked stays so.
@@ -118,6 +120,7 @@ func attemptArgs(finished []delivery.Finished) []any {
 		postgres.NullBytes(n, func(i int) []byte { return at(i).Excerpt }),
 		postgres.Bools(n, func(i int) bool { return at(i).Truncated }),
 		postgres.NullTexts(n, func(i int) string { return at(i).TraceID }),
+		postgres.Bools(n, func(i int) bool { return finished[i].Outcome.Status == delivery.Exhausted }),
 	}
 }
 
