@@ -41,13 +41,15 @@ ON CONFLICT (tenant_id, hour) DO UPDATE SET
 // CountUsage counts what tenants used in some more minutes, those that ended margin ago at the latest, and says whether there are more.
 func (s *Store) CountUsage(ctx context.Context, margin time.Duration) (more bool, err error) {
 	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		more, err = usage.Round(ctx, q, usage.Delivery, margin, func(ctx context.Context, q postgres.Querier, from, until time.Time) error {
-			_, err := q.Exec(ctx, countUsage, from, until, uuid7.Floor(from.Add(-usage.Reach)), notice.Types())
-			return err
-		})
+		more, err = usage.Round(ctx, q, usage.Delivery, margin, countMinutes)
 		return err
 	})
 	return more && err == nil, err
+}
+
+func countMinutes(ctx context.Context, q postgres.Querier, from, until time.Time) error {
+	_, err := q.Exec(ctx, countUsage, from, until, uuid7.Floor(from.Add(-usage.Reach)), notice.Types())
+	return err
 }
 
 // SummarizeUsage makes CountUsage read little.
