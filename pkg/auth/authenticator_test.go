@@ -106,7 +106,7 @@ func TestScopes(t *testing.T) {
 	t.Parallel()
 	all := auth.Scopes(auth.AllTenantScopes())
 	require.False(t, all.Has(auth.ScopeOperator))
-	require.Len(t, all, 13)
+	require.Len(t, all, 14)
 
 	parsed, err := auth.ParseScopes(append(all.Strings(), "operator", "operator"))
 	require.NoError(t, err)

@@ -25,6 +25,7 @@ const (
 	ScopeDeliveriesWrite Scope = "deliveries:write"
 	ScopeMonitorsRead    Scope = "monitors:read"
 	ScopeMonitorsWrite   Scope = "monitors:write"
+	ScopeUsageRead       Scope = "usage:read"
 	ScopeOperator        Scope = "operator" // manages tenants; does not reach into one
 )
 
@@ -36,7 +37,7 @@ func AllTenantScopes() []Scope {
 	return []Scope{
 		ScopeEventsRead, ScopeEventsWrite, ScopeEndpointsRead, ScopeEndpointsWrite, ScopeSecretsRead,
 		ScopeAPIKeysRead, ScopeAPIKeysWrite, ScopeProjectsRead, ScopeProjectsWrite,
-		ScopeDeliveriesRead, ScopeDeliveriesWrite, ScopeMonitorsRead, ScopeMonitorsWrite,
+		ScopeDeliveriesRead, ScopeDeliveriesWrite, ScopeMonitorsRead, ScopeMonitorsWrite, ScopeUsageRead,
 	}
 }
 

@@ -58,6 +58,8 @@ type AccountStore interface {
 	SetRetryPolicy(ctx context.Context, t tenant.ID, project *uuid.UUID, p backoff.Policy) error
 	PayloadRetention(ctx context.Context, t tenant.ID) (after time.Duration, set bool, err error)
 	SetPayloadRetention(ctx context.Context, t tenant.ID, after *time.Duration) error
+	Usage(ctx context.Context, t tenant.ID, p account.Period) (account.Counted, []account.UsageBucket, error)
+	TopUsage(ctx context.Context, p account.Period, sort string, limit int) (account.Counted, []account.TenantUsage, error)
 }
 
 // Handlers holds what the routes work with.
@@ -82,6 +84,7 @@ func (h *Handlers) Register(api *httpapi.API) {
 	h.registerKeys(api)
 	h.registerProjects(api)
 	h.registerTenants(api)
+	h.registerUsage(api)
 	h.registerPolicies(api)
 }
 

@@ -1,0 +1,99 @@
+package account
+
+import (
+	"time"
+
+	"github.com/beaconpost/beaconpost/pkg/fault"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+)
+
+// Usage is how much of what a tenant used.
+type Usage struct {
+	Events, EventBytes, Notices    int64
+	Deliveries                     int64
+	Attempts, Delivered, Exhausted int64
+	Checks, Notifications          int64
+}
+
+// Add adds another's.
+func (u *Usage) Add(o Usage) {
+	u.Events, u.EventBytes, u.Notices = u.Events+o.Events, u.EventBytes+o.EventBytes, u.Notices+o.Notices
+	u.Deliveries += o.Deliveries
+	u.Attempts, u.Delivered, u.Exhausted = u.Attempts+o.Attempts, u.Delivered+o.Delivered, u.Exhausted+o.Exhausted
+	u.Checks, u.Notifications = u.Checks+o.Checks, u.Notifications+o.Notifications
+}
+
+// UsageBucket is the usage of an hour or a day.
+type UsageBucket struct {
+	Begin time.Time
+	Usage
+}
+
+// Counted is how far usage was counted once and for all. Zero times: nobody counts.
+type Counted struct {
+	From        time.Time // what was before is not known
+	Until       time.Time // of events, deliveries and attempts
+	ChecksUntil time.Time // of checks and notifications
+}
+
+// TenantUsage is the usage of one among many.
+type TenantUsage struct {
+	Tenant tenant.ID
+	Name   string
+	Usage
+}
+
+// Step is how long the buckets of usage are.
+type Step string
+
+// The steps; both of UTC.
+const (
+	Hourly Step = "hour"
+	Daily  Step = "day"
+)
+
+// length of a bucket, and how many there may be.
+func (s Step) length() (bucket time.Duration, most int) {
+	if s == Daily {
+		return 24 * time.Hour, 400
+	}
+	return time.Hour, 92 * 24
+}
+
+// Period is whole buckets: From is the beginning of one, Until the end of one.
+type Period struct {
+	From, Until time.Time
+	Step        Step
+}
+
+// NewPeriod gives the buckets from the one that from is in to the one that ends with or after to. The zero time as to is now, as from a day (of hours) or 30 (of
+// days) before to.
+func NewPeriod(from, to time.Time, step Step, now time.Time) (Period, error) {
+	// What RFC 3339 can say in any time zone.
+	const firstYear, lastYear = 1970, 9998
+	bucket, most := step.length()
+	if to.IsZero() {
+		to = now
+	}
+	to = to.UTC()
+	if from.IsZero() {
+		from = to.Add(-24 * time.Hour)
+		if step == Daily {
+			from = to.Add(-30 * 24 * time.Hour)
+		}
+	}
+	p := Period{From: from.UTC().Truncate(bucket), Until: to.Truncate(bucket), Step: step}
+	if p.Until.Before(to) {
+		p.Until = p.Until.Add(bucket)
+	}
+	if !from.Before(to) || p.Until.Sub(p.From) > time.Duration(most)*bucket || p.From.Year() < firstYear || p.Until.Year() > lastYear {
+		return Period{}, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days for hours and 400 for days, both in the years 1970 to 9998.")
+	}
+	return p, nil
+}
+
+// End gives the end of a bucket that begins at begin.
+func (p Period) End(begin time.Time) time.Time {
+	bucket, _ := p.Step.length()
+	return begin.Add(bucket)
+}

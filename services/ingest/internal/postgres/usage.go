@@ -1,0 +1,114 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/beaconpost/beaconpost/pkg/notice"
+	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/tenant"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
+)
+
+// usageLive is how much of what was not counted yet is counted for whoever asks: all of it as long as counting works.
+const usageLive = 15 * time.Minute
+
+const (
+	countedSoFar = `
+SELECT max(counted_from) FILTER (WHERE part = 'delivery') AS counted_from, max(counted_until) FILTER (WHERE part = 'delivery') AS counted_until,
+    max(counted_until) FILTER (WHERE part = 'monitor') AS checks_until FROM usage_progress`
+	// One statement, so that nothing is counted twice, or left out, while counting goes on. The bound of the key is computed beforehand: a function in a condition on
+	// rows would keep row-level security from using the key.
+	selectUsage = `
+WITH p AS MATERIALIZED (
+    SELECT c.*, beaconpost_uuid_floor(c.counted_until - $6::interval) AS low, c.counted_until + $6::interval AS live_until FROM (` + countedSoFar + `) c
+), hours AS (
+    SELECT hour, events, event_bytes, notices, deliveries, attempts, delivered, exhausted, 0 AS checks, 0 AS notifications
+    FROM tenant_usage WHERE tenant_id = $1 AND hour >= $2 AND hour < $3
+    UNION ALL
+    SELECT hour, 0, 0, 0, 0, 0, 0, 0, checks, notifications FROM monitor_usage WHERE tenant_id = $1 AND hour >= $2 AND hour < $3
+    UNION ALL
+    SELECT e.hour, e.events, e.bytes, e.notices, 0, 0, 0, 0, 0, 0 FROM p CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', e.recorded_at, 'UTC') AS hour, count(*) FILTER (WHERE e.event_type <> ALL ($5)) AS events, count(*) FILTER (WHERE e.event_type = ANY ($5)) AS notices,
+            sum(CASE WHEN e.event_type <> ALL ($5) THEN coalesce(e.scrubbed_bytes, octet_length(e.payload)) END) AS bytes
+        FROM webhook_events e
+        WHERE e.tenant_id = $1 AND e.id >= p.low AND e.recorded_at >= p.counted_until AND e.recorded_at < p.live_until AND e.recorded_at >= $2 AND e.recorded_at < $3
+        GROUP BY 1
+    ) e
+)
+SELECT p.counted_from, p.counted_until, p.checks_until, b.begin, coalesce(b.events, 0), coalesce(b.event_bytes, 0), coalesce(b.notices, 0), coalesce(b.deliveries, 0),
+    coalesce(b.attempts, 0), coalesce(b.delivered, 0), coalesce(b.exhausted, 0), coalesce(b.checks, 0), coalesce(b.notifications, 0)
+FROM p LEFT JOIN (
+    SELECT date_trunc($4, hour, 'UTC') AS begin, sum(events)::bigint AS events, sum(event_bytes)::bigint AS event_bytes, sum(notices)::bigint AS notices, sum(deliveries)::bigint AS deliveries,
+        sum(attempts)::bigint AS attempts, sum(delivered)::bigint AS delivered, sum(exhausted)::bigint AS exhausted, sum(checks)::bigint AS checks, sum(notifications)::bigint AS notifications
+    FROM hours GROUP BY 1
+) b ON true ORDER BY b.begin`
+)
+
+// Usage gives the buckets of a period in which t used something, in order. Events that were not counted yet are among them; the rest is as it was counted.
+func (s *Accounts) Usage(ctx context.Context, t tenant.ID, p account.Period) (counted account.Counted, buckets []account.UsageBucket, err error) {
+	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
+		rows, err := q.Query(ctx, selectUsage, t.UUID(), p.From, p.Until, string(p.Step), notice.Types(), usageLive)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var b account.UsageBucket
+			into := append(scanCounted(&counted), postgres.Instant{Time: &b.Begin})
+			if err := rows.Scan(append(into, scanUsage(&b.Usage)...)...); err != nil {
+				return err
+			}
+			if !b.Begin.IsZero() {
+				buckets = append(buckets, b)
+			}
+		}
+		return rows.Err()
+	})
+	return counted, buckets, err
+}
+
+func scanCounted(c *account.Counted) []any {
+	return []any{postgres.Instant{Time: &c.From}, postgres.Instant{Time: &c.Until}, postgres.Instant{Time: &c.ChecksUntil}}
+}
+
+func scanUsage(u *account.Usage) []any {
+	return []any{&u.Events, &u.EventBytes, &u.Notices, &u.Deliveries, &u.Attempts, &u.Delivered, &u.Exhausted, &u.Checks, &u.Notifications}
+}
+
+const selectTopUsage = `
+SELECT u.tenant_id, coalesce(t.name, ''), u.events, u.event_bytes, u.notices, u.deliveries, u.attempts, u.delivered, u.exhausted, u.checks, u.notifications
+FROM (
+    SELECT tenant_id, sum(events)::bigint AS events, sum(event_bytes)::bigint AS event_bytes, sum(notices)::bigint AS notices, sum(deliveries)::bigint AS deliveries,
+        sum(attempts)::bigint AS attempts, sum(delivered)::bigint AS delivered, sum(exhausted)::bigint AS exhausted, sum(checks)::bigint AS checks, sum(notifications)::bigint AS notifications
+    FROM (
+        SELECT tenant_id, events, event_bytes, notices, deliveries, attempts, delivered, exhausted, 0 AS checks, 0 AS notifications FROM tenant_usage WHERE hour >= $1 AND hour < $2
+        UNION ALL
+        SELECT tenant_id, 0, 0, 0, 0, 0, 0, 0, checks, notifications FROM monitor_usage WHERE hour >= $1 AND hour < $2
+    ) hours GROUP BY tenant_id
+) u LEFT JOIN tenants t ON t.id = u.tenant_id
+ORDER BY CASE $3 WHEN 'events' THEN u.events WHEN 'event_bytes' THEN u.event_bytes WHEN 'attempts' THEN u.attempts WHEN 'checks' THEN u.checks END DESC, u.tenant_id LIMIT $4`
+
+// TopUsage gives the tenants that used most of what sort names, which is a number of Usage. Its caller is the operator. What was not counted yet is not among it.
+func (s *Accounts) TopUsage(ctx context.Context, p account.Period, sort string, limit int) (counted account.Counted, top []account.TenantUsage, err error) {
+	err = s.db.As(ctx, postgres.RoleIngest, func(ctx context.Context, q postgres.Querier) error {
+		if err := q.QueryRow(ctx, countedSoFar).Scan(scanCounted(&counted)...); err != nil {
+			return err
+		}
+		rows, err := q.Query(ctx, selectTopUsage, p.From, p.Until, sort, limit)
+		if err != nil {
+			return err
+		}
+		top, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (u account.TenantUsage, err error) {
+			var id uuid.UUID
+			err = row.Scan(append([]any{&id, &u.Name}, scanUsage(&u.Usage)...)...)
+			u.Tenant = tenant.ID(id)
+			return u, err
+		})
+		return err
+	})
+	return counted, top, err
+}
