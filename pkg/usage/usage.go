@@ -20,11 +20,15 @@ package usage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/uuid7"
 )
 
 // Part is what one service counts.
@@ -41,17 +45,25 @@ const (
 	Margin = time.Minute
 	// Every is the time between rounds.
 	Every = time.Minute
-	// RoundMost bounds one.
-	RoundMost = 5 * time.Minute
-	// Reach is for how long a row's id may be older than the row: results wait in memory while the database is away. It bounds the partitions that are read.
-	Reach = 7 * 24 * time.Hour
 
+	roundMost = 5 * time.Minute
+	// reach is for how long a row's id may be older than the row: results wait in memory while the database is away. It bounds the partitions that are read.
+	reach = 7 * 24 * time.Hour
 	// most is what is counted at once: an outage of days is caught up with in short transactions.
 	most = 5 * time.Minute
 )
 
-// Counter counts what was stored in [from, until), which is within one hour of UTC, and adds it to what is stored of that hour.
-type Counter func(ctx context.Context, q postgres.Querier, from, until time.Time) error
+// Counting is what one service counts, and where.
+type Counting struct {
+	DB     *postgres.DB
+	Role   postgres.Role
+	Part   Part
+	Tables []string // whose rows are counted by recorded_at
+	// Count counts what was stored in [from, until), which is within one hour of UTC, and adds it to what is stored of that hour. Ids of such rows are not below low.
+	Count func(ctx context.Context, q postgres.Querier, from, until time.Time, low uuid.UUID) error
+	// Expire is the statement that drops hours older than an interval, $1.
+	Expire string
+}
 
 const (
 	lookProgress = `
@@ -61,36 +73,47 @@ FROM usage_progress WHERE part = $1 FOR UPDATE SKIP LOCKED`
 	sealProgress = `UPDATE usage_progress SET sealed_at = now(), sealed_xid = pg_snapshot_xmax(pg_current_snapshot()) WHERE part = $1`
 )
 
-// Round counts some minutes, in q's transaction, and says whether there are more that may be counted. While another replica counts it does nothing.
-func Round(ctx context.Context, q postgres.Querier, part Part, margin time.Duration, count Counter) (more bool, err error) {
+// Round counts some minutes, none that ended less than margin ago, and says whether there are more that may be counted. While another replica counts it does
+// nothing.
+func (c Counting) Round(ctx context.Context, margin time.Duration) (more bool, err error) {
+	err = c.DB.AsBatch(ctx, c.Role, func(ctx context.Context, q postgres.Querier) error {
+		more, err = c.round(ctx, q, margin)
+		return err
+	})
+	return more && err == nil, err
+}
+
+func (c Counting) round(ctx context.Context, q postgres.Querier, margin time.Duration) (more bool, err error) {
 	var from, horizon, now time.Time
 	var settled, unsealed bool
-	err = q.QueryRow(ctx, lookProgress, part, margin).Scan(
+	err = q.QueryRow(ctx, lookProgress, c.Part, margin).Scan(
 		postgres.Instant{Time: &from}, postgres.Instant{Time: &horizon}, &settled, &unsealed, postgres.Instant{Time: &now})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("look how far counting is: %w", err)
 	}
 	if !unsealed && !settled {
 		return false, nil // later: another seal would have to wait for more
 	}
 	until := from
 	if from.Before(horizon) {
-		until = earliest(horizon, from.Add(most), from.UTC().Truncate(time.Hour).Add(time.Hour))
-		if err := count(ctx, q, from, until); err != nil {
-			return false, err
+		until = earliest(horizon, from.Add(most), from.Truncate(time.Hour).Add(time.Hour))
+		if err := c.Count(ctx, q, from, until, uuid7.Floor(from.Add(-reach))); err != nil {
+			return false, fmt.Errorf("count: %w", err)
 		}
-		if _, err := q.Exec(ctx, moveProgress, part, until); err != nil {
-			return false, err
+		if _, err := q.Exec(ctx, moveProgress, c.Part, until); err != nil {
+			return false, fmt.Errorf("note how far counting is: %w", err)
 		}
 		if until.Before(horizon) {
 			return true, nil
 		}
 	}
-	_, err = q.Exec(ctx, sealProgress, part)
-	return err == nil && now.Add(-margin).Sub(until) >= Every, err
+	if _, err := q.Exec(ctx, sealProgress, c.Part); err != nil {
+		return false, fmt.Errorf("seal: %w", err)
+	}
+	return now.Add(-margin).Sub(until) >= Every, nil
 }
 
 func earliest(first time.Time, others ...time.Time) time.Time {
@@ -104,17 +127,60 @@ func earliest(first time.Time, others ...time.Time) time.Time {
 
 const selectBehind = `SELECT extract(epoch FROM clock_timestamp() - counted_until)::float8 FROM usage_progress WHERE part = $1`
 
-// Behind says for how long nothing was counted.
-func Behind(ctx context.Context, q postgres.Querier, part Part) (time.Duration, error) {
-	var seconds float64
-	err := q.QueryRow(ctx, selectBehind, part).Scan(&seconds)
-	return time.Duration(seconds * float64(time.Second)), err
+// Behind says for how long nothing was counted, by any replica.
+func (c Counting) Behind(ctx context.Context) (behind time.Duration, err error) {
+	err = c.DB.As(ctx, c.Role, func(ctx context.Context, q postgres.Querier) error {
+		var seconds float64
+		err := q.QueryRow(ctx, selectBehind, c.Part).Scan(&seconds)
+		behind = time.Duration(seconds * float64(time.Second))
+		return err
+	})
+	return behind, err
 }
 
 const summarize = `SELECT beaconpost_summarize_recorded($1)`
 
-// Summarize brings the index that a count reads up to date. It is a matter of speed only.
-func Summarize(ctx context.Context, q postgres.Querier, table string) error {
-	_, err := q.Exec(ctx, summarize, table)
-	return err
+// Summarize brings the indexes that Count reads up to date. It is a matter of speed only.
+func (c Counting) Summarize(ctx context.Context) error {
+	for _, table := range c.Tables { // a transaction each: it locks what it works on
+		err := c.DB.As(ctx, c.Role, func(ctx context.Context, q postgres.Querier) error {
+			_, err := q.Exec(ctx, summarize, table)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DropOld drops hours that began longer than age ago; 0: none.
+func (c Counting) DropOld(ctx context.Context, age time.Duration) error {
+	if age == 0 {
+		return nil
+	}
+	return c.DB.As(ctx, c.Role, func(ctx context.Context, q postgres.Querier) error {
+		_, err := q.Exec(ctx, c.Expire, age)
+		return err
+	})
+}
+
+// Work makes the work of lifecycle.Group's Every: all that can be counted now. behind is told how far it is.
+func (c Counting) Work(trouble func(doing string, err error), behind func(time.Duration)) func(context.Context) {
+	rounds := lifecycle.Rounds(trouble, "count usage", roundMost, func(ctx context.Context) (bool, error) {
+		more, err := c.Round(ctx, Margin)
+		late, errLate := c.Behind(ctx)
+		if errLate == nil {
+			behind(late)
+		}
+		return more, errors.Join(err, errLate)
+	})
+	return func(ctx context.Context) {
+		bounded, cancel := context.WithTimeout(ctx, roundMost)
+		defer cancel()
+		if err := c.Summarize(bounded); err != nil && ctx.Err() == nil {
+			trouble("summarize usage", err)
+		}
+		rounds(ctx)
+	}
 }

@@ -149,8 +149,8 @@ func (s Settings) Validate() []error {
 	if s.StatsRetention < time.Hour {
 		problems = append(problems, config.Invalid("STATS_RETENTION", "expected at least 1h, got %s", s.StatsRetention))
 	}
-	if s.UsageRetention < 0 || s.UsageRetention > 0 && s.UsageRetention < 24*time.Hour {
-		problems = append(problems, config.Invalid("USAGE_RETENTION", "expected 0 (never) or at least 24h, got %s", s.UsageRetention))
+	if s.UsageRetention < 0 || s.UsageRetention > 0 && s.UsageRetention < 744*time.Hour {
+		problems = append(problems, config.Invalid("USAGE_RETENTION", "expected at least 744h (31 days), or 0, got %s", s.UsageRetention))
 	}
 	if s.DrainRate < drainFirst {
 		problems = append(problems, config.Invalid("DRAIN_RATE_MAX", "expected at least %d, got %d", drainFirst, s.DrainRate))
@@ -315,14 +315,12 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 		}
 		return false, err
 	}))
-	if cfg.Delivery.UsageRetention > 0 {
-		expire := work("expire usage", longMost, func(ctx context.Context) (bool, error) {
-			return false, store.ExpireUsage(ctx, cfg.Delivery.UsageRetention)
-		})
-		group.Go(expire)
-		group.Every(time.Hour, expire)
-	}
-	count := countUsage(store, obs, work)
+	drop := work("drop old usage", longMost, func(ctx context.Context) (bool, error) {
+		return false, store.Usage().DropOld(ctx, cfg.Delivery.UsageRetention)
+	})
+	group.Go(drop)
+	group.Every(time.Hour, drop)
+	count := store.Usage().Work(obs.Trouble, func(behind time.Duration) { obs.usageBehind.Set(behind.Seconds()) })
 	group.Go(count)
 	group.Every(usage.Every, count)
 	startSweeps(group, cfg.Delivery, store, obs, work)
@@ -338,23 +336,6 @@ const (
 
 // working makes a job of rounds.
 type working func(doing string, most time.Duration, round func(context.Context) (more bool, err error)) func(context.Context)
-
-// countUsage makes the work of counting all that can be counted.
-func countUsage(store *deliverypg.Store, obs *observer, work working) func(context.Context) {
-	summarize := work("summarize usage", usage.RoundMost, func(ctx context.Context) (bool, error) { return false, store.SummarizeUsage(ctx) }) // counting is as right without
-	count := work("count usage", usage.RoundMost, func(ctx context.Context) (more bool, err error) {
-		more, err = store.CountUsage(ctx, usage.Margin)
-		behind, errBehind := store.UsageBehind(ctx) // whoever counted
-		if errBehind == nil {
-			obs.usageBehind.Set(behind.Seconds())
-		}
-		return more, errors.Join(err, errBehind)
-	})
-	return func(ctx context.Context) {
-		summarize(ctx)
-		count(ctx)
-	}
-}
 
 // startSweeps does what is late when it is a few minutes late.
 func startSweeps(group *lifecycle.Group, cfg Settings, store *deliverypg.Store, obs *observer, work working) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
+	"github.com/beaconpost/beaconpost/pkg/usage"
 	monitorpg "github.com/beaconpost/beaconpost/services/monitor/internal/postgres"
 )
 
@@ -39,6 +40,12 @@ func (p *parts) startBackground() {
 	group.Every(maintainEvery, work("delete what is old", longMost, func(ctx context.Context) (bool, error) {
 		return p.store.Purge(ctx, time.Now(), p.cfg.Monitor.NotificationRetention, p.cfg.Monitor.HistoryRetention)
 	}))
+	group.Every(maintainEvery, work("drop old usage", longMost, func(ctx context.Context) (bool, error) {
+		return false, p.store.Usage().DropOld(ctx, p.cfg.Monitor.UsageRetention)
+	}))
+	count := p.store.Usage().Work(p.obs.Trouble, func(behind time.Duration) { p.obs.usageBehind.Set(behind.Seconds()) })
+	group.Go(count)
+	group.Every(usage.Every, count)
 	rollUp := func(hours, days time.Duration) func(context.Context) {
 		return work("roll results up", longMost, func(ctx context.Context) (bool, error) { return false, p.store.RollUp(ctx, time.Now(), hours, days) })
 	}

@@ -37,6 +37,7 @@ type Settings struct {
 
 	NotificationRetention time.Duration `env:"NOTIFICATION_RETENTION" envDefault:"2160h" doc:"Age at which the log of what was sent, or could not be, is deleted; 0: never."`
 	HistoryRetention      time.Duration `env:"HISTORY_RETENTION" envDefault:"9600h" doc:"Age since their end at which incidents, with notes and log, and the statuses that uptime is summed up from are deleted; 0: never."`
+	UsageRetention        time.Duration `env:"USAGE_RETENTION" envDefault:"9600h" doc:"Age at which the hours of what tenants used are dropped; 0: never."`
 }
 
 var isRegion = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -63,7 +64,7 @@ func (s Settings) Validate() []error {
 			problems = append(problems, config.Invalid(name, "expected at least 72h, got %s", d))
 		}
 	}
-	for name, d := range map[string]time.Duration{"NOTIFICATION_RETENTION": s.NotificationRetention, "HISTORY_RETENTION": s.HistoryRetention} {
+	for name, d := range map[string]time.Duration{"NOTIFICATION_RETENTION": s.NotificationRetention, "HISTORY_RETENTION": s.HistoryRetention, "USAGE_RETENTION": s.UsageRetention} {
 		if d != 0 && d < 744*time.Hour {
 			problems = append(problems, config.Invalid(name, "expected at least 744h (31 days), or 0, got %s", d))
 		}

@@ -34,6 +34,8 @@ type observer struct {
 	wanted    prometheus.Gauge
 	published *prometheus.CounterVec
 	ahead     prometheus.Gauge
+
+	usageBehind prometheus.Gauge
 }
 
 var _ monitor.Observer = (*observer)(nil)
@@ -77,6 +79,10 @@ func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *obser
 		wanted: m.Gauge(telemetry.Metric{Name: "beaconpost_schedules", Help: "Schedules that there have to be at the broker, when they were compared last."}),
 		published: m.Counters(telemetry.Metric{
 			Name: "beaconpost_schedules_mended_total", Labels: []string{"what"}, Help: "Schedules that a comparison found missing at the broker, or foreign there.", Worry: "It grows without a wipe.",
+		}),
+		usageBehind: m.Gauge(telemetry.Metric{
+			Name: "beaconpost_monitor_usage_behind_seconds", Help: "For how long checks and notifications have not been counted for what tenants used. Every replica says the same. About two minutes are normal.",
+			Worry: "Above an hour: hours are closed late, and what is not counted is not dropped. A transaction stays open, or counting fails.",
 		}),
 		ahead: m.Gauge(telemetry.Metric{
 			Name: "beaconpost_monitor_partitions_ahead", Help: "Days after today for which results can be stored; -1: not even today.", Worry: "Below 3.",

@@ -4,10 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/beaconpost/beaconpost/pkg/notice"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/usage"
-	"github.com/beaconpost/beaconpost/pkg/uuid7"
 )
 
 const (
@@ -38,44 +39,13 @@ ON CONFLICT (tenant_id, hour) DO UPDATE SET
 	expireUsage = `DELETE FROM tenant_usage WHERE hour < now() - $1::interval`
 )
 
-// CountUsage counts what tenants used in some more minutes, those that ended margin ago at the latest, and says whether there are more.
-func (s *Store) CountUsage(ctx context.Context, margin time.Duration) (more bool, err error) {
-	err = s.db.AsBatch(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		more, err = usage.Round(ctx, q, usage.Delivery, margin, countMinutes)
-		return err
-	})
-	return more && err == nil, err
-}
-
-func countMinutes(ctx context.Context, q postgres.Querier, from, until time.Time) error {
-	_, err := q.Exec(ctx, countUsage, from, until, uuid7.Floor(from.Add(-usage.Reach)), notice.Types())
-	return err
-}
-
-// SummarizeUsage makes CountUsage read little.
-func (s *Store) SummarizeUsage(ctx context.Context) error {
-	for _, table := range []string{"webhook_events", "delivery_attempts"} { // one after another: each locks what it works on
-		err := s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error { return usage.Summarize(ctx, q, table) })
-		if err != nil {
+// Usage counts what tenants used of events, deliveries and attempts.
+func (s *Store) Usage() usage.Counting {
+	return usage.Counting{
+		DB: s.db, Role: postgres.RoleDelivery, Part: usage.Delivery, Tables: []string{"webhook_events", "delivery_attempts"}, Expire: expireUsage,
+		Count: func(ctx context.Context, q postgres.Querier, from, until time.Time, low uuid.UUID) error {
+			_, err := q.Exec(ctx, countUsage, from, until, low, notice.Types())
 			return err
-		}
+		},
 	}
-	return nil
-}
-
-// UsageBehind says for how long nothing was counted.
-func (s *Store) UsageBehind(ctx context.Context) (behind time.Duration, err error) {
-	err = s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		behind, err = usage.Behind(ctx, q, usage.Delivery)
-		return err
-	})
-	return behind, err
-}
-
-// ExpireUsage drops hours that are older.
-func (s *Store) ExpireUsage(ctx context.Context, age time.Duration) error {
-	return s.db.As(ctx, postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-		_, err := q.Exec(ctx, expireUsage, age)
-		return err
-	})
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -88,7 +87,7 @@ func (c *counting) count(until time.Time, margin time.Duration) {
 	require.Eventually(c.t, func() bool {
 		for more := true; more; {
 			var err error
-			more, err = c.store.CountUsage(c.t.Context(), margin)
+			more, err = c.store.Usage().Round(c.t.Context(), margin)
 			require.NoError(c.t, err)
 		}
 		return c.countedPast(until)
@@ -201,7 +200,7 @@ func TestUsageIsExactWhileEventsAreStored(t *testing.T) {
 		store := c.replica()
 		counting.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := store.CountUsage(ctx, margin); err != nil && ctx.Err() == nil {
+				if _, err := store.Usage().Round(ctx, margin); err != nil && ctx.Err() == nil {
 					t.Errorf("count: %v", err)
 					return
 				}
@@ -285,7 +284,7 @@ func TestALateCommitIsWaitedFor(t *testing.T) {
 	const margin = 20 * time.Millisecond
 	// Counted up to where it waits, sealed well after it was stored, and looked at often.
 	for rounds := 0; rounds < 60 || time.Since(stored) < 10*margin; rounds++ {
-		_, err := c.store.CountUsage(t.Context(), margin)
+		_, err := c.store.Usage().Round(t.Context(), margin)
 		require.NoError(t, err)
 	}
 	require.False(t, c.countedPast(stored))
@@ -305,26 +304,26 @@ func TestACrashWhileCounting(t *testing.T) {
 	for i := range 50 {
 		c.event(owner, begin.Add(time.Duration(i)*4*time.Minute), "order.paid", "12", 1)
 	}
-	crashed := errors.New("crashed")
+	sound, crashes := c.store.Usage(), 0
 	for range 60 { // each time a little further: what a round before it had committed stays
-		_, _ = c.store.CountUsage(t.Context(), usage.Margin)
-		err := c.store.db.AsBatch(t.Context(), postgres.RoleDelivery, func(ctx context.Context, q postgres.Querier) error {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			_, err := usage.Round(ctx, q, usage.Delivery, usage.Margin, func(ctx context.Context, q postgres.Querier, from, until time.Time) error {
-				if err := countMinutes(ctx, q, from, until); err != nil {
-					return err
+		_, _ = sound.Round(t.Context(), usage.Margin)
+		for _, beforeCounting := range []bool{true, false} {
+			ctx, crash := context.WithCancel(t.Context())
+			crashing := sound
+			crashing.Count = func(ctx context.Context, q postgres.Querier, from, until time.Time, low uuid.UUID) error {
+				if beforeCounting {
+					crash()
 				}
-				cancel() // before what was counted is noted
-				return nil
-			})
-			if err == nil {
-				err = crashed // after it, before the commit
+				err := sound.Count(ctx, q, from, until, low)
+				crash() // before it is noted
+				crashes++
+				return err
 			}
-			return err
-		})
-		require.Error(t, err)
+			_, _ = crashing.Round(ctx, usage.Margin)
+			crash()
+		}
 	}
+	require.NotZero(t, crashes)
 	c.countOld()
 	require.Equal(t, []string{"50 100 50"}, c.rows(`SELECT concat_ws(' ', sum(events), sum(event_bytes), sum(deliveries)) FROM tenant_usage WHERE tenant_id = $1`, owner))
 	require.Equal(t, []string{"15", "15", "15", "5"}, c.rows(`SELECT events::text FROM tenant_usage WHERE tenant_id = $1 ORDER BY hour`, owner))
@@ -345,12 +344,12 @@ func TestReplicasShareABacklog(t *testing.T) {
 		store := c.replica()
 		replicas.Go(func() {
 			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-				more, err := store.CountUsage(t.Context(), usage.Margin)
+				more, err := store.Usage().Round(t.Context(), usage.Margin)
 				if err != nil {
 					t.Errorf("count: %v", err)
 					return
 				}
-				behind, err := store.UsageBehind(t.Context())
+				behind, err := store.Usage().Behind(t.Context())
 				if err != nil || !more && behind < time.Hour {
 					return
 				}
@@ -407,7 +406,7 @@ func TestUsageExpires(t *testing.T) {
 	for _, age := range []string{"399 days", "401 days"} {
 		c.exec(`INSERT INTO tenant_usage (tenant_id, hour, events) VALUES ($1, now() - $2::interval, 1)`, owner, age)
 	}
-	require.NoError(t, c.store.ExpireUsage(t.Context(), 400*24*time.Hour))
+	require.NoError(t, c.store.Usage().DropOld(t.Context(), 400*24*time.Hour))
 	require.Equal(t, []string{"1"}, c.rows(`SELECT count(*)::text FROM tenant_usage`))
 }
 
@@ -417,16 +416,16 @@ func TestSummariesDoNotChangeWhatIsCounted(t *testing.T) {
 	owner, begin := uuid.New(), time.Now().UTC().Add(-2*time.Hour).Truncate(time.Hour)
 	c.from(begin)
 	c.event(owner, begin.Add(time.Second), "order.paid", "1", 0)
-	require.NoError(t, c.store.SummarizeUsage(t.Context()))
+	require.NoError(t, c.store.Usage().Summarize(t.Context()))
 	c.event(owner, begin.Add(time.Minute), "order.paid", "1", 0) // into a range that was summarized
-	require.NoError(t, c.store.SummarizeUsage(t.Context()))
+	require.NoError(t, c.store.Usage().Summarize(t.Context()))
 	// While a vacuum works on the partition, nobody waits for it and it is not disturbed.
 	tx, err := c.connect().Begin(t.Context())
 	require.NoError(t, err)
 	defer tx.Rollback(t.Context())
 	_, err = tx.Exec(t.Context(), `LOCK TABLE ONLY webhook_events, delivery_attempts IN SHARE UPDATE EXCLUSIVE MODE`)
 	require.NoError(t, err)
-	require.NoError(t, c.store.SummarizeUsage(t.Context()))
+	require.NoError(t, c.store.Usage().Summarize(t.Context()))
 	c.countOld()
 	require.Equal(t, []string{"2"}, c.rows(`SELECT sum(events)::text FROM tenant_usage WHERE tenant_id = $1`, owner))
 }

@@ -45,8 +45,9 @@ func (s *Store) RollUp(ctx context.Context, now time.Time, hours, days time.Dura
 
 const (
 	ensurePartitions = `SELECT beaconpost_ensure_monitor_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7)`
-	dropPartitions   = `SELECT beaconpost_drop_monitor_partitions(
-    (now() AT TIME ZONE 'UTC' - $1::interval)::date, (now() AT TIME ZONE 'UTC' - $2::interval)::date, (now() AT TIME ZONE 'UTC' - $3::interval)::date)`
+	// Checks that were not counted yet are kept (package usage).
+	dropPartitions = `SELECT beaconpost_drop_monitor_partitions(
+    least((now() AT TIME ZONE 'UTC' - $1::interval)::date, (SELECT (counted_until AT TIME ZONE 'UTC')::date FROM usage_progress WHERE part = 'monitor')), (now() AT TIME ZONE 'UTC' - $2::interval)::date, (now() AT TIME ZONE 'UTC' - $3::interval)::date)`
 	partitionsAhead = `SELECT beaconpost_monitor_partitions_ahead()`
 )
 
