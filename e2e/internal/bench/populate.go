@@ -78,14 +78,14 @@ WITH endpoints AS MATERIALIZED (
         FROM generate_series(1, $2) g
     ) x
 ), events AS (
-    INSERT INTO webhook_events (tenant_id, id, event_type, payload)
-    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8') FROM input
+    INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at)
+    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8'), to_timestamp(ms / 1000.0) FROM input
 ), deliveries AS (
     INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, status, attempts, next_attempt_at, last_status, completed_at)
     SELECT tenant_id, delivery_id, event_id, endpoint_id, 'delivered', 1, 'infinity', 200, to_timestamp(ms / 1000.0) FROM input
 )
-INSERT INTO delivery_attempts (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, response_truncated)
-SELECT tenant_id, attempt_id, delivery_id, 1, to_timestamp(ms / 1000.0), 2000, 200, false FROM input`
+INSERT INTO delivery_attempts (tenant_id, id, delivery_id, number, started_at, duration_us, status_code, response_truncated, recorded_at)
+SELECT tenant_id, attempt_id, delivery_id, 1, to_timestamp(ms / 1000.0), 2000, 200, false, to_timestamp((ms + 3) / 1000.0) FROM input`
 
 // seed stores events of the past days, as many on each, straight in the database.
 func (r *rig) seed(ctx context.Context, events, days int) error {
