@@ -66,8 +66,10 @@ type Counting struct {
 }
 
 const (
+	// A seal that is ahead of all transactions was restored from another server, whose numbers say nothing here.
 	lookProgress = `
-SELECT counted_until, coalesce(sealed_at, '-infinity') - $2::interval, coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= sealed_xid, false), sealed_at IS NULL, now()
+SELECT counted_until, CASE WHEN sealed_xid <= pg_snapshot_xmax(pg_current_snapshot()) THEN sealed_at - $2::interval END,
+    coalesce(sealed_xid <= pg_snapshot_xmin(pg_current_snapshot()), false), now()
 FROM usage_progress WHERE part = $1 FOR UPDATE SKIP LOCKED`
 	moveProgress = `UPDATE usage_progress SET counted_until = $2 WHERE part = $1`
 	sealProgress = `UPDATE usage_progress SET sealed_at = now(), sealed_xid = pg_snapshot_xmax(pg_current_snapshot()) WHERE part = $1`
@@ -84,17 +86,16 @@ func (c Counting) Round(ctx context.Context, margin time.Duration) (more bool, e
 }
 
 func (c Counting) round(ctx context.Context, q postgres.Querier, margin time.Duration) (more bool, err error) {
-	var from, horizon, now time.Time
-	var settled, unsealed bool
-	err = q.QueryRow(ctx, lookProgress, c.Part, margin).Scan(
-		postgres.Instant{Time: &from}, postgres.Instant{Time: &horizon}, &settled, &unsealed, postgres.Instant{Time: &now})
+	var from, horizon, now time.Time // horizon: zero without a seal
+	var settled bool
+	err = q.QueryRow(ctx, lookProgress, c.Part, margin).Scan(postgres.Instant{Time: &from}, postgres.Instant{Time: &horizon}, &settled, postgres.Instant{Time: &now})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look how far counting is: %w", err)
 	}
-	if !unsealed && !settled {
+	if !horizon.IsZero() && !settled {
 		return false, nil // later: another seal would have to wait for more
 	}
 	until := from

@@ -329,6 +329,18 @@ func TestACrashWhileCounting(t *testing.T) {
 	require.Equal(t, []string{"15", "15", "15", "5"}, c.rows(`SELECT events::text FROM tenant_usage WHERE tenant_id = $1 ORDER BY hour`, owner))
 }
 
+// What a dump holds of another server's transactions does not stop counting.
+func TestCountingGoesOnAfterARestore(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t)
+	owner, at := uuid.New(), time.Now().UTC().Add(-3*time.Hour)
+	c.from(at.Truncate(time.Hour))
+	c.event(owner, at, "order.paid", "1", 0)
+	c.exec(`UPDATE usage_progress SET sealed_at = now() - interval '1 hour', sealed_xid = '4611686018427387904'`)
+	c.countOld()
+	require.Equal(t, []string{"1"}, c.rows(`SELECT sum(events)::text FROM tenant_usage WHERE tenant_id = $1`, owner))
+}
+
 func TestReplicasShareABacklog(t *testing.T) {
 	t.Parallel()
 	c := newCounting(t)
