@@ -2,7 +2,11 @@
 -- anybody else's clock, nor on how late a result is stored.
 
 -- +goose Up
-ALTER TABLE webhook_events ADD COLUMN recorded_at timestamptz, ADD COLUMN scrubbed_bytes integer; -- of the payload that was there
+ALTER TABLE webhook_events
+    ADD COLUMN recorded_at    timestamptz,
+    ADD COLUMN fanout         integer, -- deliveries that were stored with it; null: it was stored by a process that did not say
+    ADD COLUMN scrubbed_bytes integer; -- of the payload that was there
+GRANT INSERT (fanout) ON webhook_events TO beaconpost_ingest, beaconpost_delivery, beaconpost_monitor;
 ALTER TABLE delivery_attempts ADD COLUMN recorded_at timestamptz, ADD COLUMN exhausted boolean;   -- true: the delivery's last one, and it failed
 ALTER TABLE monitor_checks ADD COLUMN recorded_at timestamptz;
 -- Apart from the columns: rows that are there were not stored now.
@@ -135,4 +139,4 @@ DROP FUNCTION beaconpost_keep_size();
 DROP INDEX notifications_sent, monitor_checks_recorded, delivery_attempts_recorded, webhook_events_recorded;
 ALTER TABLE monitor_checks DROP COLUMN recorded_at;
 ALTER TABLE delivery_attempts DROP COLUMN recorded_at, DROP COLUMN exhausted;
-ALTER TABLE webhook_events DROP COLUMN recorded_at, DROP COLUMN scrubbed_bytes;
+ALTER TABLE webhook_events DROP COLUMN recorded_at, DROP COLUMN fanout, DROP COLUMN scrubbed_bytes;

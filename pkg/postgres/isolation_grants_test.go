@@ -104,7 +104,7 @@ beaconpost_delivery: schema public: USAGE
 beaconpost_delivery: tenant_usage: DELETE, INSERT, SELECT, UPDATE
 beaconpost_delivery: tenants: SELECT (id, parking_at, routing_version), UPDATE (parking_at, routing_version)
 beaconpost_delivery: usage_progress: SELECT, UPDATE (counted_until, sealed_at, sealed_xid)
-beaconpost_delivery: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id), SELECT, UPDATE (payload)
+beaconpost_delivery: webhook_events: INSERT (event_type, fanout, id, payload, project_id, tenant_id), SELECT, UPDATE (payload)
 beaconpost_ingest: api_keys: SELECT (expires_at, id, key_hash, revoked_at, scopes, tenant_id)
 beaconpost_ingest: deliveries: INSERT (endpoint_id, event_id, id, next_attempt_at, tenant_id, traceparent)
 beaconpost_ingest: endpoint_secrets: SELECT, UPDATE (ciphertext, key_id)
@@ -115,7 +115,7 @@ beaconpost_ingest: schema public: USAGE
 beaconpost_ingest: tenant_usage: SELECT
 beaconpost_ingest: tenants: INSERT, SELECT
 beaconpost_ingest: usage_progress: SELECT
-beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, id, payload, project_id, tenant_id)
+beaconpost_ingest: webhook_events: INSERT (endpoint_id, event_type, fanout, id, payload, project_id, tenant_id)
 beaconpost_monitor: alert_channels: SELECT
 beaconpost_monitor: alert_policies: SELECT, UPDATE (joined_at)
 beaconpost_monitor: alert_progress: DELETE, INSERT, SELECT, UPDATE
@@ -139,7 +139,7 @@ beaconpost_monitor: notifications: DELETE, INSERT, SELECT, UPDATE
 beaconpost_monitor: schema public: USAGE
 beaconpost_monitor: tenants: SELECT (id)
 beaconpost_monitor: usage_progress: SELECT, UPDATE (counted_until, sealed_at, sealed_xid)
-beaconpost_monitor: webhook_events: INSERT (event_type, id, payload, project_id, tenant_id)
+beaconpost_monitor: webhook_events: INSERT (event_type, fanout, id, payload, project_id, tenant_id)
 `
 
 func TestGrants(t *testing.T) {

@@ -112,5 +112,7 @@ func TestExhaustedDeliveriesAreTold(t *testing.T) {
 	require.Len(t, failing.requests(), 2)
 	require.Len(t, deaf.requests(), 2)
 	require.Equal(t, "exhausted", b.Query(`SELECT status FROM deliveries WHERE endpoint_id = $1`, deafID))
-	require.Equal(t, "1", b.Query(`SELECT count(*)::text FROM webhook_events WHERE event_type = 'delivery.exhausted'`))
+	require.Equal(t, "2", b.Query(`SELECT string_agg(fanout::text, ', ') FROM webhook_events WHERE event_type = 'delivery.exhausted'`), "one event for both")
+	require.Equal(t, "1", b.Query(`SELECT string_agg(exhausted::text, ', ') FROM (SELECT count(*) AS exhausted FROM delivery_attempts WHERE exhausted AND delivery_id = $1) a`, q.delivery))
+	require.Equal(t, "2", b.Query(`SELECT count(*)::text FROM delivery_attempts WHERE exhausted`))
 }

@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"fmt"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func TestUsageOfNow(t *testing.T) {
 
 	var got usageView
 	c.Do("GET", "/v1/usage", nil).Want(200, &got)
-	require.Equal(t, usageNumbers{Events: 9, EventBytes: 80, Notices: 1}, got.Total)
+	require.Equal(t, usageNumbers{Events: 9, EventBytes: 80, Notices: 1, Deliveries: 2}, got.Total)
 	require.True(t, got.Buckets[len(got.Buckets)-1].Open)
 	require.True(t, until.Equal(got.CountedUntil))
 
@@ -171,4 +172,27 @@ func TestTopUsage(t *testing.T) {
 	for _, bad := range []struct{ query, field string }{{"sort=name", "sort"}, {"limit=0", "limit"}, {"limit=1001", "limit"}, {"by=day", "by"}} {
 		b.operator.Do("GET", "/v1/tenants/usage?"+bad.query, nil).WantProblem(422, "invalid_request", bad.field)
 	}
+}
+
+// Deliveries are counted by what each event says of itself.
+func TestAnEventSaysHowManyDeliveriesItHas(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	_, none := b.tenant("nobody listens")
+	for _, types := range [][]string{{"order.*"}, {"order.paid"}, nil} {
+		b.endpoint(c, map[string]any{"event_types": types})
+	}
+	disabled := b.endpoint(c, map[string]any{"event_types": []string{"order.paid"}, "status": "disabled"})
+	var posts sync.WaitGroup
+	for i, eventType := range []string{"order.paid", "order.sent", "user.new", "order.paid", "order.paid"} {
+		posts.Go(func() { // the last two are one
+			b.event(c, map[string]any{"event_type": eventType, "payload": 1}, "Idempotency-Key", fmt.Sprint(min(i, 3)))
+		})
+	}
+	posts.Go(func() { b.event(c, map[string]any{"event_type": "user.new", "payload": 1, "endpoint_id": disabled.ID}) })
+	posts.Go(func() { b.event(none, map[string]any{"event_type": "order.paid", "payload": 1}) })
+	posts.Wait()
+	const fanout = `SELECT coalesce(fanout::text, 'null') || ' ' || (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id) FROM webhook_events e ORDER BY 1`
+	require.Equal(t, []string{"0 0", "1 1", "1 1", "2 2", "4 4", "4 4"}, b.Rows(fanout))
 }

@@ -78,8 +78,8 @@ WITH endpoints AS MATERIALIZED (
         FROM generate_series(1, $2) g
     ) x
 ), events AS (
-    INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at)
-    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8'), to_timestamp(ms / 1000.0) FROM input
+    INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at, fanout)
+    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8'), to_timestamp(ms / 1000.0), 1 FROM input
 ), deliveries AS (
     INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, status, attempts, next_attempt_at, last_status, completed_at)
     SELECT tenant_id, delivery_id, event_id, endpoint_id, 'delivered', 1, 'infinity', 200, to_timestamp(ms / 1000.0) FROM input

@@ -35,7 +35,8 @@ WITH subscribed AS MATERIALIZED (
     WHERE n.delivery_id IS NULL OR EXISTS (
         SELECT FROM deliveries d WHERE d.tenant_id = n.tenant_id AND d.id = n.delivery_id AND d.status = 'exhausted' AND d.completed_at = now())
 ), events AS (
-    INSERT INTO webhook_events (tenant_id, id, project_id, event_type, payload) SELECT DISTINCT tenant_id, id, project_id, event_type, payload FROM subscribed
+    INSERT INTO webhook_events (tenant_id, id, project_id, event_type, payload, fanout)
+    SELECT tenant_id, id, project_id, event_type, payload, count(*) FROM subscribed GROUP BY tenant_id, id, project_id, event_type, payload
 )
 INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at)
 SELECT tenant_id, (left(id::text, 13) || '-7' || substr(gen_random_uuid()::text, 16))::uuid, id, endpoint_id, CASE WHEN parked THEN 'infinity' ELSE now() END FROM subscribed

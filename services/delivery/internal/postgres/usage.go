@@ -12,21 +12,16 @@ import (
 )
 
 const (
-	// An event's deliveries are a range of the key, and were stored with it. An attempt that succeeded delivered.
+	// An attempt that succeeded delivered.
 	countUsage = `
 INSERT INTO tenant_usage AS u (tenant_id, hour, events, event_bytes, notices, deliveries, attempts, delivered, exhausted)
 SELECT tenant_id, date_trunc('hour', $1::timestamptz, 'UTC'), sum(events), sum(event_bytes), sum(notices), sum(deliveries), sum(attempts), sum(delivered), sum(exhausted)
 FROM (
-    SELECT e.tenant_id, count(*) FILTER (WHERE e.event_type <> ALL ($4)) AS events,
-        coalesce(sum(coalesce(e.scrubbed_bytes, octet_length(e.payload))) FILTER (WHERE e.event_type <> ALL ($4)), 0) AS event_bytes,
-        count(*) FILTER (WHERE e.event_type = ANY ($4)) AS notices, sum(d.n) AS deliveries, 0 AS attempts, 0 AS delivered, 0 AS exhausted
-    FROM webhook_events e CROSS JOIN LATERAL (
-        SELECT count(*) AS n FROM deliveries d WHERE d.tenant_id = e.tenant_id AND d.event_id = e.id AND d.id >= $3
-            AND d.id >= (left(e.id::text, 13) || '-0000-0000-000000000000')::uuid AND d.id <= (left(e.id::text, 13) || '-ffff-ffff-ffffffffffff')::uuid
-        OFFSET 0
-    ) d
-    WHERE e.recorded_at >= $1 AND e.recorded_at < $2 AND e.id >= $3
-    GROUP BY e.tenant_id
+    SELECT tenant_id, count(*) FILTER (WHERE event_type <> ALL ($4)) AS events,
+        coalesce(sum(coalesce(scrubbed_bytes, octet_length(payload))) FILTER (WHERE event_type <> ALL ($4)), 0) AS event_bytes,
+        count(*) FILTER (WHERE event_type = ANY ($4)) AS notices, coalesce(sum(fanout), 0) AS deliveries, 0 AS attempts, 0 AS delivered, 0 AS exhausted
+    FROM webhook_events WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3
+    GROUP BY tenant_id
     UNION ALL
     SELECT tenant_id, 0, 0, 0, 0, count(*), count(*) FILTER (WHERE error_class IS NULL AND status_code BETWEEN 200 AND 299), count(*) FILTER (WHERE exhausted)
     FROM delivery_attempts WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3

@@ -27,8 +27,8 @@ WITH input AS MATERIALIZED (
         SELECT floor(` + benchTenants + ` * power(random(), 2))::int AS k, (extract(epoch FROM $1::timestamptz) * 1000)::bigint + (g * 3600000.0 / $2::int)::bigint AS ms, md5(random()::text) AS h FROM generate_series(0, $2::int - 1) g
     ) x JOIN bench_tenants t ON t.n = x.k ORDER BY ms
 ), events AS (
-    INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at)
-    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8'), to_timestamp(ms / 1000.0) FROM input
+    INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at, fanout)
+    SELECT tenant_id, event_id, 'order.paid', convert_to(repeat('{"order":"12345678"}', 12), 'UTF8'), to_timestamp(ms / 1000.0), 1 FROM input
 ), deliveries AS (
     INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, status, attempts, next_attempt_at, last_status, completed_at)
     SELECT tenant_id, delivery_id, event_id, tenant_id, 'delivered', 1, 'infinity', 200, to_timestamp(ms / 1000.0) FROM input

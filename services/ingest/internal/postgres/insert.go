@@ -58,10 +58,10 @@ WITH guard AS MATERIALIZED (
     SELECT e.id FROM unnest($3::uuid[], $4::uuid[], $5::text[]) AS e (tenant_id, id, key)
     WHERE (e.tenant_id IN (SELECT id FROM guard)) IS TRUE AND (e.key IS NULL OR e.id IN (SELECT event_id FROM keys))
 ), events AS (
-    INSERT INTO webhook_events (tenant_id, id, project_id, endpoint_id, event_type, payload)
-    SELECT e.tenant_id, e.id, e.project_id, e.endpoint_id, e.event_type, e.payload
-    FROM unnest($3::uuid[], $4::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::bytea[])
-        AS e (tenant_id, id, project_id, endpoint_id, event_type, payload)
+    INSERT INTO webhook_events (tenant_id, id, project_id, endpoint_id, event_type, payload, fanout)
+    SELECT e.tenant_id, e.id, e.project_id, e.endpoint_id, e.event_type, e.payload, e.fanout
+    FROM unnest($3::uuid[], $4::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::bytea[], $17::int[])
+        AS e (tenant_id, id, project_id, endpoint_id, event_type, payload, fanout)
     WHERE (e.id IN (SELECT id FROM stored)) IS TRUE
 ), fanout AS (
     INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at, traceparent)
@@ -137,6 +137,7 @@ func appendArgs(groups []*group) []any {
 		postgres.UUIDs(fanout, func(i int) uuid.UUID { return deliveries[i].EndpointID }),
 		postgres.Times(fanout, func(i int) time.Time { return deliveries[i].DueAt }),
 		postgres.NullTexts(fanout, func(i int) string { return deliveries[i].Traceparent }),
+		postgres.Ints(n, func(i int) int { return len(entries[i].deliveries) }),
 	}
 }
 

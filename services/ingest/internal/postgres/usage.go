@@ -31,9 +31,9 @@ WITH p AS MATERIALIZED (
     UNION ALL
     SELECT hour, 0, 0, 0, 0, 0, 0, 0, checks, notifications FROM monitor_usage WHERE tenant_id = $1 AND hour >= $2 AND hour < $3
     UNION ALL
-    SELECT e.hour, e.events, e.bytes, e.notices, 0, 0, 0, 0, 0, 0 FROM p CROSS JOIN LATERAL (
+    SELECT e.hour, e.events, e.bytes, e.notices, e.deliveries, 0, 0, 0, 0, 0 FROM p CROSS JOIN LATERAL (
         SELECT date_trunc('hour', e.recorded_at, 'UTC') AS hour, count(*) FILTER (WHERE e.event_type <> ALL ($5)) AS events, count(*) FILTER (WHERE e.event_type = ANY ($5)) AS notices,
-            sum(CASE WHEN e.event_type <> ALL ($5) THEN coalesce(e.scrubbed_bytes, octet_length(e.payload)) END) AS bytes
+            sum(e.fanout) AS deliveries, sum(CASE WHEN e.event_type <> ALL ($5) THEN coalesce(e.scrubbed_bytes, octet_length(e.payload)) END) AS bytes
         FROM webhook_events e
         WHERE e.tenant_id = $1 AND e.id >= p.low AND e.recorded_at >= p.counted_until AND e.recorded_at < p.live_until AND e.recorded_at >= $2 AND e.recorded_at < $3
         GROUP BY 1
@@ -48,7 +48,7 @@ FROM p LEFT JOIN (
 ) b ON true ORDER BY b.begin`
 )
 
-// Usage gives the buckets of a period in which t used something, in order. Events that were not counted yet are among them; the rest is as it was counted.
+// Usage gives the buckets of a period in which t used something, in order. Events that were not counted yet, and the deliveries made of them, are among them; the rest is as it was counted.
 func (s *Accounts) Usage(ctx context.Context, t tenant.ID, p account.Period) (counted account.Counted, buckets []account.UsageBucket, err error) {
 	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
 		rows, err := q.Query(ctx, selectUsage, t.UUID(), p.From, p.Until, string(p.Step), notice.Types(), usageLive)
