@@ -43,6 +43,17 @@ type TenantUsage struct {
 	Usage
 }
 
+// UsageSort is the number by which tenants are compared, as it is called everywhere.
+type UsageSort string
+
+// The numbers.
+const (
+	ByEvents     UsageSort = "events"
+	ByEventBytes UsageSort = "event_bytes"
+	ByAttempts   UsageSort = "attempts"
+	ByChecks     UsageSort = "checks"
+)
+
 // Step is how long the buckets of usage are.
 type Step string
 

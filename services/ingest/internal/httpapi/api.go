@@ -59,7 +59,7 @@ type AccountStore interface {
 	PayloadRetention(ctx context.Context, t tenant.ID) (after time.Duration, set bool, err error)
 	SetPayloadRetention(ctx context.Context, t tenant.ID, after *time.Duration) error
 	Usage(ctx context.Context, t tenant.ID, p account.Period) (account.Counted, []account.UsageBucket, error)
-	TopUsage(ctx context.Context, p account.Period, sort string, limit int) (account.Counted, []account.TenantUsage, error)
+	TopUsage(ctx context.Context, p account.Period, sort account.UsageSort, limit int) (account.Counted, []account.TenantUsage, error)
 }
 
 // Handlers holds what the routes work with.

@@ -36,8 +36,8 @@ type tenantUsageInput struct {
 
 type topUsageInput struct {
 	UsagePeriod
-	Sort  string `query:"sort" enum:"events,event_bytes,attempts,checks" default:"events" doc:"The number by which the largest come first."`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Sort  string `query:"sort" enum:"events,event_bytes,attempts,checks" default:"events" doc:"The number by which the largest come first; tenants that have none of it are left out."`
+	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 
 // UsageView is exported so that the framework describes what embeds it.
@@ -147,7 +147,7 @@ func (h *Handlers) topUsage(ctx context.Context, in *topUsageInput) (*struct{ Bo
 	if err != nil || period.Until.Sub(period.From) > topMost {
 		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 31 days, both in the years 1970 to 9998.")
 	}
-	counted, top, err := h.Accounts.TopUsage(ctx, period, in.Sort, in.Limit)
+	counted, top, err := h.Accounts.TopUsage(ctx, period, account.UsageSort(in.Sort), in.Limit)
 	if err != nil {
 		return nil, err
 	}

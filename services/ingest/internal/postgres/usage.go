@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,11 +21,11 @@ const (
 	countedSoFar = `
 SELECT max(counted_from) FILTER (WHERE part = 'delivery') AS counted_from, max(counted_until) FILTER (WHERE part = 'delivery') AS counted_until,
     max(counted_until) FILTER (WHERE part = 'monitor') AS checks_until FROM usage_progress`
-	// One statement, so that nothing is counted twice, or left out, while counting goes on. The bound of the key is computed beforehand: a function in a condition on
+	// One statement, so that nothing is counted twice, or left out, while counting goes on. The bounds of the key are computed beforehand: a function in a condition on
 	// rows would keep row-level security from using the key.
 	selectUsage = `
 WITH p AS MATERIALIZED (
-    SELECT c.*, beaconpost_uuid_floor(c.counted_until - $6::interval) AS low, c.counted_until + $6::interval AS live_until FROM (` + countedSoFar + `) c
+    SELECT c.*, beaconpost_uuid_floor(c.counted_until - $6::interval) AS low, beaconpost_uuid_floor(c.counted_until + 2 * $6::interval) AS high, c.counted_until + $6::interval AS live_until FROM (` + countedSoFar + `) c
 ), hours AS (
     SELECT hour, events, event_bytes, notices, deliveries, attempts, delivered, exhausted, 0 AS checks, 0 AS notifications
     FROM tenant_usage WHERE tenant_id = $1 AND hour >= $2 AND hour < $3
@@ -35,7 +36,7 @@ WITH p AS MATERIALIZED (
         SELECT date_trunc('hour', e.recorded_at, 'UTC') AS hour, count(*) FILTER (WHERE e.event_type <> ALL ($5)) AS events, count(*) FILTER (WHERE e.event_type = ANY ($5)) AS notices,
             sum(e.fanout) AS deliveries, sum(CASE WHEN e.event_type <> ALL ($5) THEN coalesce(e.scrubbed_bytes, octet_length(e.payload)) END) AS bytes
         FROM webhook_events e
-        WHERE e.tenant_id = $1 AND e.id >= p.low AND e.recorded_at >= p.counted_until AND e.recorded_at < p.live_until AND e.recorded_at >= $2 AND e.recorded_at < $3
+        WHERE e.tenant_id = $1 AND e.id >= p.low AND e.id < p.high AND e.recorded_at >= p.counted_until AND e.recorded_at < p.live_until AND e.recorded_at >= $2 AND e.recorded_at < $3
         GROUP BY 1
     ) e
 )
@@ -79,26 +80,37 @@ func scanUsage(u *account.Usage) []any {
 	return []any{&u.Events, &u.EventBytes, &u.Notices, &u.Deliveries, &u.Attempts, &u.Delivered, &u.Exhausted, &u.Checks, &u.Notifications}
 }
 
+// Found by the one number, which is a fraction of adding all of them up for every tenant.
 const selectTopUsage = `
-SELECT u.tenant_id, coalesce(t.name, ''), u.events, u.event_bytes, u.notices, u.deliveries, u.attempts, u.delivered, u.exhausted, u.checks, u.notifications
+SELECT top.tenant_id, coalesce((SELECT name FROM tenants t WHERE t.id = top.tenant_id), ''), coalesce(u.events, 0), coalesce(u.event_bytes, 0), coalesce(u.notices, 0), coalesce(u.deliveries, 0),
+    coalesce(u.attempts, 0), coalesce(u.delivered, 0), coalesce(u.exhausted, 0), coalesce(m.checks, 0), coalesce(m.notifications, 0)
 FROM (
-    SELECT tenant_id, sum(events)::bigint AS events, sum(event_bytes)::bigint AS event_bytes, sum(notices)::bigint AS notices, sum(deliveries)::bigint AS deliveries,
-        sum(attempts)::bigint AS attempts, sum(delivered)::bigint AS delivered, sum(exhausted)::bigint AS exhausted, sum(checks)::bigint AS checks, sum(notifications)::bigint AS notifications
-    FROM (
-        SELECT tenant_id, events, event_bytes, notices, deliveries, attempts, delivered, exhausted, 0 AS checks, 0 AS notifications FROM tenant_usage WHERE hour >= $1 AND hour < $2
-        UNION ALL
-        SELECT tenant_id, 0, 0, 0, 0, 0, 0, 0, checks, notifications FROM monitor_usage WHERE hour >= $1 AND hour < $2
-    ) hours GROUP BY tenant_id
-) u LEFT JOIN tenants t ON t.id = u.tenant_id
-ORDER BY CASE $3 WHEN 'events' THEN u.events WHEN 'event_bytes' THEN u.event_bytes WHEN 'attempts' THEN u.attempts WHEN 'checks' THEN u.checks END DESC, u.tenant_id LIMIT $4`
+    SELECT tenant_id, sum(%[1]s) AS n FROM %[2]s WHERE hour >= $1 AND hour < $2 GROUP BY tenant_id HAVING sum(%[1]s) > 0 ORDER BY n DESC, tenant_id LIMIT $3
+) top CROSS JOIN LATERAL (
+    SELECT sum(events)::bigint AS events, sum(event_bytes)::bigint AS event_bytes, sum(notices)::bigint AS notices, sum(deliveries)::bigint AS deliveries,
+        sum(attempts)::bigint AS attempts, sum(delivered)::bigint AS delivered, sum(exhausted)::bigint AS exhausted
+    FROM tenant_usage u WHERE u.tenant_id = top.tenant_id AND u.hour >= $1 AND u.hour < $2
+) u CROSS JOIN LATERAL (
+    SELECT sum(checks)::bigint AS checks, sum(notifications)::bigint AS notifications FROM monitor_usage m WHERE m.tenant_id = top.tenant_id AND m.hour >= $1 AND m.hour < $2
+) m
+ORDER BY top.n DESC, top.tenant_id`
 
-// TopUsage gives the tenants that used most of what sort names, which is a number of Usage. Its caller is the operator. What was not counted yet is not among it.
-func (s *Accounts) TopUsage(ctx context.Context, p account.Period, sort string, limit int) (counted account.Counted, top []account.TenantUsage, err error) {
+// topTable says where a number that can be asked for is counted.
+func topTable(sort account.UsageSort) string {
+	if sort == account.ByChecks {
+		return "monitor_usage"
+	}
+	return "tenant_usage"
+}
+
+// TopUsage gives the tenants that used most of something. Its caller is the operator. What was not counted yet is not among it.
+func (s *Accounts) TopUsage(ctx context.Context, p account.Period, sort account.UsageSort, limit int) (counted account.Counted, top []account.TenantUsage, err error) {
+	column := pgx.Identifier{string(sort)}.Sanitize()
 	err = s.db.As(ctx, postgres.RoleIngest, func(ctx context.Context, q postgres.Querier) error {
 		if err := q.QueryRow(ctx, countedSoFar).Scan(scanCounted(&counted)...); err != nil {
 			return err
 		}
-		rows, err := q.Query(ctx, selectTopUsage, p.From, p.Until, sort, limit)
+		rows, err := q.Query(ctx, fmt.Sprintf(selectTopUsage, column, topTable(sort)), p.From, p.Until, limit)
 		if err != nil {
 			return err
 		}
