@@ -8,10 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// closeMinutes has what was stored up to a second ago counted by the next process that counts, instead of up to a minute before its seal.
-func (s *system) closeMinutes() {
+// closeMinutes has what was stored until so long ago counted by the next process that counts, instead of until a minute before its seal.
+func (s *system) closeMinutes(ago time.Duration) {
 	s.t.Helper()
-	s.query(`UPDATE usage_progress SET sealed_at = now() + interval '59 seconds', sealed_xid = pg_snapshot_xmax(pg_current_snapshot()) RETURNING part`)
+	s.query(`UPDATE usage_progress SET sealed_at = now() + $1::interval, sealed_xid = pg_snapshot_xmax(pg_current_snapshot()) RETURNING part`, time.Minute-ago)
 }
 
 // Everything is killed under load, also while it counts. What is counted in the end is what is stored.
@@ -22,7 +22,7 @@ func TestUsageIsExactWhateverDies(t *testing.T) {
 	load := s.produce(producers)
 	for n := range 4 {
 		load.atLeast(200)
-		s.closeMinutes()
+		s.closeMinutes(time.Second)
 		s.Deliveries[0].Kill()
 		s.replaceDelivery() // which counts at once
 		load.atLeast(20)
@@ -41,8 +41,7 @@ func TestUsageIsExactWhateverDies(t *testing.T) {
 (SELECT count(*) FROM delivery_attempts), (SELECT count(*) FROM deliveries WHERE status = 'delivered'))`
 	want := s.query(stored)
 	require.NotEqual(t, "0", s.query(`SELECT coalesce(sum(events), 0)::text FROM tenant_usage`), "something was counted in between")
-	time.Sleep(time.Second) // the last moments, which closeMinutes leaves open
-	s.closeMinutes()
+	s.closeMinutes(0) // nothing is stored any more
 	s.terminate(s.Deliveries[0])
 	s.replaceDelivery()
 	token, err := s.OperatorToken()

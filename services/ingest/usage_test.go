@@ -196,3 +196,42 @@ func TestAnEventSaysHowManyDeliveriesItHas(t *testing.T) {
 	const fanout = `SELECT coalesce(fanout::text, 'null') || ' ' || (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id) FROM webhook_events e ORDER BY 1`
 	require.Equal(t, []string{"0 0", "1 1", "1 1", "2 2", "4 4", "4 4"}, b.Rows(fanout))
 }
+
+// Whatever minute is being counted meanwhile, an answer has each event once.
+func TestUsageWhileItIsCounted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id, c := b.tenant("acme")
+	const events = 600
+	begin := time.Now().UTC().Add(-10 * time.Minute)
+	b.Exec(`UPDATE usage_progress SET counted_until = $1`, begin)
+	for n := range events {
+		at := begin.Add(time.Duration(n) * 10 * time.Minute / events)
+		b.Exec(`INSERT INTO webhook_events (tenant_id, id, event_type, payload, recorded_at) VALUES ($1, $2, 'order.paid', 'x', $3)`, id.UUID(), uuid7.Beside(uuid7.Floor(at)), at)
+	}
+	const count = `
+WITH moved AS (
+    UPDATE usage_progress p SET counted_until = p.counted_until + interval '5 seconds' FROM usage_progress before WHERE p.part = 'delivery' AND before.part = p.part
+    RETURNING before.counted_until AS low, p.counted_until AS high
+)
+INSERT INTO tenant_usage AS u (tenant_id, hour, events) SELECT tenant_id, date_trunc('hour', low, 'UTC'), count(*) FROM moved JOIN webhook_events ON recorded_at >= low AND recorded_at < high GROUP BY 1, 2
+ON CONFLICT (tenant_id, hour) DO UPDATE SET events = u.events + excluded.events`
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 115 {
+			b.Exec(count)
+		}
+	}()
+	for reads := 0; ; reads++ {
+		var got usageView
+		c.Do("GET", "/v1/usage", nil).Want(200, &got)
+		require.EqualValues(t, events, got.Total.Events)
+		select {
+		case <-done:
+			require.Greater(t, reads, 5)
+			return
+		default:
+		}
+	}
+}
