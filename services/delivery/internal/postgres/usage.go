@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// An attempt that succeeded delivered.
+	// An attempt that succeeded delivered. Attempts come first: it is the order in which dropping a day locks the tables.
 	countUsage = `
 INSERT INTO tenant_usage AS u (tenant_id, hour, events, event_bytes, notices, deliveries, attempts, delivered, exhausted)
 SELECT tenant_id, date_trunc('hour', $1::timestamptz, 'UTC'), sum(events), sum(event_bytes), sum(notices), sum(deliveries), sum(attempts), sum(delivered), sum(exhausted)
 FROM (
-    SELECT tenant_id, count(*) FILTER (WHERE event_type <> ALL ($4)) AS events,
-        coalesce(sum(coalesce(scrubbed_bytes, octet_length(payload))) FILTER (WHERE event_type <> ALL ($4)), 0) AS event_bytes,
-        count(*) FILTER (WHERE event_type = ANY ($4)) AS notices, coalesce(sum(fanout), 0) AS deliveries, 0 AS attempts, 0 AS delivered, 0 AS exhausted
-    FROM webhook_events WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3
+    SELECT tenant_id, 0 AS events, 0 AS event_bytes, 0 AS notices, 0 AS deliveries,
+        count(*) AS attempts, count(*) FILTER (WHERE error_class IS NULL AND status_code BETWEEN 200 AND 299) AS delivered, count(*) FILTER (WHERE exhausted) AS exhausted
+    FROM delivery_attempts WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3
     GROUP BY tenant_id
     UNION ALL
-    SELECT tenant_id, 0, 0, 0, 0, count(*), count(*) FILTER (WHERE error_class IS NULL AND status_code BETWEEN 200 AND 299), count(*) FILTER (WHERE exhausted)
-    FROM delivery_attempts WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3
+    SELECT tenant_id, count(*) FILTER (WHERE event_type <> ALL ($4)), coalesce(sum(coalesce(scrubbed_bytes, octet_length(payload))) FILTER (WHERE event_type <> ALL ($4)), 0),
+        count(*) FILTER (WHERE event_type = ANY ($4)), coalesce(sum(fanout), 0), 0, 0, 0
+    FROM webhook_events WHERE recorded_at >= $1 AND recorded_at < $2 AND id >= $3
     GROUP BY tenant_id
 ) c
 GROUP BY tenant_id

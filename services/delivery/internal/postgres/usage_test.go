@@ -405,6 +405,30 @@ func TestDaysThatWereNotCountedAreKept(t *testing.T) {
 	require.Equal(t, []string{"1"}, c.rows(`SELECT sum(events)::text FROM tenant_usage WHERE tenant_id = $1`, owner), "what was counted stays")
 }
 
+// Who drops a day locks attempts, then events. Whoever locks the other way round makes Postgres abort one of the two as a deadlock.
+func TestCountingAndDroppingDoNotDeadlock(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t)
+	c.from(time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Hour))
+	drop, err := c.connect().Begin(t.Context())
+	require.NoError(t, err)
+	defer drop.Rollback(t.Context())
+	c.exec(`UPDATE usage_progress SET sealed_at = now(), sealed_xid = '1'`)
+	_, err = drop.Exec(t.Context(), `LOCK TABLE ONLY delivery_attempts IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	counted := make(chan error, 1)
+	go func() {
+		_, err := c.store.Usage().Round(t.Context(), usage.Margin)
+		counted <- err
+	}()
+	const waits = `SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = 'delivery_attempts'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	require.Eventually(t, func() bool { return len(c.rows(waits)) == 1 }, 20*time.Second, 5*time.Millisecond)
+	_, err = drop.Exec(t.Context(), `LOCK TABLE ONLY webhook_events, ONLY deliveries IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	require.NoError(t, drop.Rollback(t.Context()))
+	require.NoError(t, <-counted)
+}
+
 func TestUsageExpires(t *testing.T) {
 	t.Parallel()
 	c := newCounting(t)
