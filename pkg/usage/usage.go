@@ -28,6 +28,7 @@ import (
 
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 	"github.com/beaconpost/beaconpost/pkg/postgres"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
 )
 
@@ -167,21 +168,18 @@ func (c Counting) DropOld(ctx context.Context, age time.Duration) error {
 }
 
 // Work makes the work of lifecycle.Group's Every: all that can be counted now. behind is told how far it is.
-func (c Counting) Work(trouble func(doing string, err error), behind func(time.Duration)) func(context.Context) {
-	rounds := lifecycle.Rounds(trouble, "count usage", roundMost, func(ctx context.Context) (bool, error) {
+func (c Counting) Work(trouble func(doing string, err error), jobs *telemetry.Jobs, behind func(time.Duration)) func(context.Context) {
+	summarize := lifecycle.Rounds(trouble, "summarize usage", roundMost, jobs.Timed("summarize usage", func(ctx context.Context) (bool, error) { return false, c.Summarize(ctx) }))
+	count := lifecycle.Rounds(trouble, "count usage", roundMost, jobs.Timed("count usage", func(ctx context.Context) (bool, error) {
 		more, err := c.Round(ctx, Margin)
 		late, errLate := c.Behind(ctx)
 		if errLate == nil {
 			behind(late)
 		}
 		return more, errors.Join(err, errLate)
-	})
+	}))
 	return func(ctx context.Context) {
-		bounded, cancel := context.WithTimeout(ctx, roundMost)
-		defer cancel()
-		if err := c.Summarize(bounded); err != nil && ctx.Err() == nil {
-			trouble("summarize usage", err)
-		}
-		rounds(ctx)
+		summarize(ctx)
+		count(ctx)
 	}
 }

@@ -320,7 +320,7 @@ func startBackground(platform *service.Platform, cfg Config, store *deliverypg.S
 	})
 	group.Go(drop)
 	group.Every(time.Hour, drop)
-	count := store.Usage().Work(obs.Trouble, func(behind time.Duration) { obs.usageBehind.Set(behind.Seconds()) })
+	count := store.Usage().Work(obs.Trouble, obs.jobs, func(behind time.Duration) { obs.usageBehind.Set(behind.Seconds()) })
 	group.Go(count)
 	group.Every(usage.Every, count)
 	startSweeps(group, cfg.Delivery, store, obs, work)

@@ -43,7 +43,7 @@ func (p *parts) startBackground() {
 	group.Every(maintainEvery, work("drop old usage", longMost, func(ctx context.Context) (bool, error) {
 		return false, p.store.Usage().DropOld(ctx, p.cfg.Monitor.UsageRetention)
 	}))
-	count := p.store.Usage().Work(p.obs.Trouble, func(behind time.Duration) { p.obs.usageBehind.Set(behind.Seconds()) })
+	count := p.store.Usage().Work(p.obs.Trouble, p.obs.jobs, func(behind time.Duration) { p.obs.usageBehind.Set(behind.Seconds()) })
 	group.Go(count)
 	group.Every(usage.Every, count)
 	rollUp := func(hours, days time.Duration) func(context.Context) {
