@@ -17,7 +17,6 @@ import (
 type (
 	dashboard = observe.Dashboard
 	panel     = observe.Panel
-	link      = observe.Link
 	variable  = observe.Variable
 )
 

@@ -49,7 +49,7 @@ func Full(root string) Config {
 // Smoke is that the program works: NATS goes down, and what alerts wait for takes a thirtieth of its time.
 func Smoke(root string) Config {
 	return Config{
-		Root: root, Tenants: 3, Pace: 200 * time.Millisecond, Interval: time.Second, Warm: 4 * time.Second, Calm: 6 * time.Second, Settle: 30 * time.Second, Drain: 30 * time.Second, Hasten: 30,
+		Root: root, Tenants: 3, Pace: 200 * time.Millisecond, Interval: time.Second, Warm: 4 * time.Second, Calm: 6 * time.Second, Settle: 30 * time.Second, Drain: 2 * time.Minute, Hasten: 30,
 		Environ: []string{"BEACONPOST_DELIVERY_RECONCILE_GRACE=10s", "BEACONPOST_DELIVERY_RECONCILE_INTERVAL=500ms"}, short: true,
 	}
 }

@@ -171,6 +171,7 @@ func postgres() dashboard {
 			quantiles("Time of a group commit", "Milliseconds: a flush to disk.", "beaconpost_group_commit_duration_seconds"),
 			graph("Rows of events and deliveries", "Follows the load.", "ops", "sum("+rate("beaconpost_events_accepted_total")+") + sum("+rate("beaconpost_deliveries_created_total")+")", "inserted"),
 			graph("Results stored", "Follows the number of monitors.", "ops", "sum("+rate("beaconpost_checks_recorded_total")+")", "results"),
+			{title: "Usage not counted", good: "Two to three minutes. It grows: a transaction somewhere is not ended.", unit: "s", queries: []query{{"max(" + of("beaconpost_usage_behind_seconds") + ")", "events, attempts"}, {"max(" + of("beaconpost_monitor_usage_behind_seconds") + ")", "checks"}}},
 			{title: "Partitions ahead", good: "7.", unit: "short", queries: []query{{"min(" + of("beaconpost_partitions_ahead") + ")", "events and deliveries"}, {"min(" + of("beaconpost_monitor_partitions_ahead") + ")", "results of checks"}}},
 		}},
 		exported(),
