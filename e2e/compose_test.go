@@ -315,6 +315,6 @@ func TestComposeJaeger(t *testing.T) {
 	require.Equal(t, file.Exporters.Storage.To, file.Extensions.Query.Storage.Traces)
 	docs, err := os.ReadFile("../docs/observability.md")
 	require.NoError(t, err)
-	require.Contains(t, string(docs), "BEACONPOST_OTLP_ENDPOINT=http://"+file.Receivers.OTLP.Protocols.HTTP.Endpoint+"/v1/traces make run", "the path is not added")
+	require.Contains(t, string(docs), "BEACONPOST_OTLP_ENDPOINT=http://"+file.Receivers.OTLP.Protocols.HTTP.Endpoint+" make run", "the services add the path")
 	require.Contains(t, string(docs), "http://"+file.Extensions.Query.HTTP.Endpoint)
 }
