@@ -46,7 +46,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("gameday "+what, flag.ContinueOnError)
 	flags.StringVar(&cfg.Data, "data", "", "directory that keeps what was recorded")
 	write := flags.Bool("write", false, "put the result into docs/observability.md")
-	only := flags.String("only", "", "names of faults, separated by semicolons; none: all")
+	only := flags.String("only", "", "names of faults, separated by semicolons, and no wait for the history that RegionSilent looks at; none: all")
 	flags.BoolVar(&cfg.Patient, "patient", false, "wait for alerts that take half an hour")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -30,9 +30,10 @@ type fault struct {
 	inject, heal    func(ctx context.Context, s *system) error
 }
 
-// consequences of an outage are true and look back for longer than anybody waits here: what had to wait was late, and what was due meanwhile was missed.
+// consequences of an outage are true and look back for longer than anybody waits here: what had to wait was late, what was due meanwhile was missed, and
+// what failed has failed.
 func consequences() []string {
-	return []string{"BeaconpostFirstAttemptsLate", "BeaconpostSlotsMissed", "BeaconpostChecksLate"}
+	return []string{"BeaconpostFirstAttemptsLate", "BeaconpostSlotsMissed", "BeaconpostChecksLate", "BeaconpostMonitorTrouble"}
 }
 
 // faults are those of a full game day, in their order: what needs history comes late.
@@ -59,7 +60,7 @@ func faults(patient bool) []fault {
 		flooding,
 		postgresSlow("Postgres slow", 300*time.Millisecond, ""),
 		postgresSlow("Postgres very slow", 500*time.Millisecond, "The limits that services set themselves are near: two seconds for a sign of life, three for an API key or a monitor's settings, five for an event.",
-			"BeaconpostPostgresUnreachable", "BeaconpostResultsWaiting", "BeaconpostIngestErrorBudgetBurn", "BeaconpostMonitorTrouble", "BeaconpostPoolExhausted"),
+			"BeaconpostPostgresUnreachable", "BeaconpostResultsWaiting", "BeaconpostIngestErrorBudgetBurn", "BeaconpostPoolExhausted"),
 		{
 			Name: "prober region lost", What: "the only prober of a region is killed", Alerts: []string{"BeaconpostRegionSilent"}, May: consequences()[1:], Linger: consequences()[1:], up: 31 * time.Minute, atMost: 8 * time.Minute,
 			Note: "The alert compares with half an hour ago, so the region was up for longer before.",
@@ -77,7 +78,7 @@ func faults(patient bool) []fault {
 func postgresSlow(name string, by time.Duration, note string, may ...string) fault {
 	return fault{
 		Name: name, What: fmt.Sprintf("each packet from and to Postgres takes %s longer", by), Alerts: []string{"BeaconpostPostgresSlow"}, May: append(may, consequences()...), Note: note,
-		Linger: append(consequences(), "BeaconpostIngestErrorBudgetBurn", "BeaconpostMonitorTrouble"), atMost: 8 * time.Minute,
+		Linger: append(consequences(), "BeaconpostIngestErrorBudgetBurn"), atMost: 8 * time.Minute,
 		inject: func(_ context.Context, s *system) error { s.postgres.set(by); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.set(0); return nil },
 	}
 }
