@@ -277,7 +277,7 @@ func TestRateLimit(t *testing.T) {
 
 func TestParkedDeliveriesThatNobodyTakesUpAreAdopted(t *testing.T) {
 	t.Parallel()
-	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_SWEEP_INTERVAL=300ms", "BEACONPOST_DELIVERY_PARKED_RETENTION=24h")...)
+	b := setup(t, append(quickBreaker, "BEACONPOST_DELIVERY_SWEEP_INTERVAL=300ms", "BEACONPOST_DELIVERY_PARKED_RETENTION=1h")...)
 	s := newSink(t, nil)
 	well, _ := b.endpoint(s.URL)
 	deleted, _ := b.endpoint(s.URL)
@@ -287,7 +287,7 @@ func TestParkedDeliveriesThatNobodyTakesUpAreAdopted(t *testing.T) {
 		b.park(id, 3)
 	}
 	b.Exec(`UPDATE endpoints SET deleted_at = now() WHERE id = $1`, deleted)
-	old := uuid7.Floor(time.Now().Add(-25 * time.Hour))
+	old := uuid7.Floor(time.Now().Add(-2 * time.Hour))
 	b.Exec(`INSERT INTO deliveries (tenant_id, id, event_id, endpoint_id, next_attempt_at) VALUES ($1, $2, $2, $3, 'infinity')`, b.tenant.UUID(), old, off)
 	b.eventually(countPending, "0", well)
 	b.eventually(countPending, "0", deleted)
