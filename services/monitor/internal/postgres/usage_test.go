@@ -36,6 +36,7 @@ FROM (SELECT tenant_id, max(hour) AS hour, sum(checks) AS checks, sum(notificati
 func TestChecksAndNotificationsAreCounted(t *testing.T) {
 	t.Parallel()
 	b := openTenancy(t)
+	b.exec(`SELECT beaconpost_ensure_monitor_partitions((now() AT TIME ZONE 'UTC')::date - 2, (now() AT TIME ZONE 'UTC')::date)`) // a database of today has yesterday's
 	id := b.monitor("shop")
 	now := time.Now()
 	up, late := b.finding(id, now, check.Up), b.finding(id, now.Add(-26*time.Hour), check.Up) // Postgres was away for a day
