@@ -2,6 +2,8 @@
 -- anybody else's clock, nor on how late a result is stored.
 
 -- +goose Up
+-- In the order in which processes that go on lock them: a record of attempts, or of checks, stores notices last.
+LOCK TABLE delivery_attempts, monitor_checks, webhook_events IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE webhook_events
     ADD COLUMN recorded_at    timestamptz,
     ADD COLUMN fanout         integer, -- deliveries that were stored with it; null: it was stored by a process that did not say

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -98,6 +100,14 @@ func (c *counting) count(until time.Time, margin time.Duration) {
 func (c *counting) countOld() {
 	c.t.Helper()
 	c.count(time.Now().Add(-2*usage.Margin), usage.Margin)
+}
+
+// waiting says how many locks of the database are waited for.
+func (c *counting) waiting() (n int) {
+	c.t.Helper()
+	const count = `SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	require.NoError(c.t, c.conn.QueryRow(c.t.Context(), count).Scan(&n))
+	return n
 }
 
 func (c *counting) countedPast(at time.Time) bool {
@@ -458,4 +468,32 @@ func TestSummariesDoNotChangeWhatIsCounted(t *testing.T) {
 	require.NoError(t, c.store.Usage().Summarize(t.Context()))
 	c.countOld()
 	require.Equal(t, []string{"2"}, c.rows(`SELECT sum(events)::text FROM tenant_usage WHERE tenant_id = $1`, owner))
+}
+
+// Old processes go on while the schema is migrated. Who records attempts stores notices in the same transaction, last.
+func TestTheMigrationAndARecordDoNotDeadlock(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t)
+	text, err := os.ReadFile("../../../../migrations/sql/00017_usage.sql")
+	require.NoError(t, err)
+	up, down, found := strings.Cut(string(text), "-- +goose Down")
+	require.True(t, found)
+	_, err = c.connect().PgConn().Exec(t.Context(), down).ReadAll()
+	require.NoError(t, err)
+	record, err := c.connect().Begin(t.Context())
+	require.NoError(t, err)
+	defer record.Rollback(t.Context())
+	_, err = record.Exec(t.Context(), `LOCK TABLE delivery_attempts IN ROW EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	migrated := make(chan error, 1)
+	conn := c.connect()
+	go func() {
+		_, err := conn.PgConn().Exec(t.Context(), up).ReadAll() // one transaction, as goose's
+		migrated <- err
+	}()
+	require.Eventually(t, func() bool { return c.waiting() == 1 }, 20*time.Second, 5*time.Millisecond)
+	_, err = record.Exec(t.Context(), `LOCK TABLE webhook_events IN ROW EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	require.NoError(t, record.Rollback(t.Context()))
+	require.NoError(t, <-migrated)
 }
