@@ -11,10 +11,10 @@ ALTER TABLE webhook_events
 GRANT INSERT (fanout) ON webhook_events TO beaconpost_ingest, beaconpost_delivery, beaconpost_monitor;
 ALTER TABLE delivery_attempts ADD COLUMN recorded_at timestamptz, ADD COLUMN exhausted boolean;   -- true: the delivery's last one, and it failed
 ALTER TABLE monitor_checks ADD COLUMN recorded_at timestamptz;
--- Apart from the columns: rows that are there were not stored now.
-ALTER TABLE webhook_events ALTER COLUMN recorded_at SET DEFAULT clock_timestamp();
-ALTER TABLE delivery_attempts ALTER COLUMN recorded_at SET DEFAULT clock_timestamp();
-ALTER TABLE monitor_checks ALTER COLUMN recorded_at SET DEFAULT clock_timestamp();
+-- Apart from the columns: rows that are there were not stored now. The transaction has its number first: whoever stores a row may then wait for its partition for long.
+ALTER TABLE webhook_events ALTER COLUMN recorded_at SET DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END;
+ALTER TABLE delivery_attempts ALTER COLUMN recorded_at SET DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END;
+ALTER TABLE monitor_checks ALTER COLUMN recorded_at SET DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END;
 -- Stored in its order: a few bytes for each megabyte find all rows of some minutes, and an insert hardly notices.
 CREATE INDEX webhook_events_recorded ON webhook_events USING brin (recorded_at) WITH (pages_per_range = 64);
 CREATE INDEX delivery_attempts_recorded ON delivery_attempts USING brin (recorded_at) WITH (pages_per_range = 64);

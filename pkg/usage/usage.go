@@ -9,9 +9,9 @@
 //	 counted  │  may be counted as soon as every        │ transactions seen at sealed_at,
 //	          │  transaction before sealed_xid is over  │ and all later ones: sealed_xid…
 //
-// A row is stamped a moment before its transaction has an id at the latest; Margin is far longer. So all rows from before the horizon are of transactions
-// before sealed_xid, however long these take: behind a lock, a standby that does not answer, a debugger. A transaction that stays open holds counting up, and
-// nothing gets lost.
+// A row is stamped when its transaction has an id, which the column's default sees to; Margin is for steps of the clock. So all rows from before the horizon
+// are of transactions before sealed_xid, however long these take: behind a lock, a standby that does not answer, a debugger. A transaction that stays open
+// holds counting up, and nothing gets lost.
 //
 // The count, the rows that it is added to and the record of how far it is change in one transaction, under the record's lock: any number of replicas may
 // count, and whatever dies in between has counted nothing.

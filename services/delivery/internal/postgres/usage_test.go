@@ -298,6 +298,35 @@ func TestALateCommitIsWaitedFor(t *testing.T) {
 	require.Equal(t, []string{"1"}, c.rows(`SELECT sum(events)::text FROM tenant_usage WHERE tenant_id = $1`, owner))
 }
 
+// Whoever stores a row may wait for its partition, such as while an index of it is made anew.
+func TestARowThatWaitsForItsPartitionIsCounted(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t)
+	c.from(time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Hour))
+	owner, other := uuid.New(), c.connect()
+	reindex, err := c.connect().Begin(t.Context())
+	require.NoError(t, err)
+	defer reindex.Rollback(t.Context())
+	id := uuid.Must(uuid.NewV7())
+	_, err = reindex.Exec(t.Context(), `LOCK TABLE webhook_events_p`+uuid7.Time(id).UTC().Format("20060102")+` IN SHARE MODE`)
+	require.NoError(t, err)
+	stored := make(chan error, 1)
+	go func() {
+		_, err := other.Exec(t.Context(), `INSERT INTO webhook_events (tenant_id, id, event_type, payload) VALUES ($1, $2, 'order.paid', '1')`, owner, id)
+		stored <- err
+	}()
+	require.Eventually(t, func() bool { return c.waiting() == 1 }, 20*time.Second, 5*time.Millisecond)
+	const margin = 20 * time.Millisecond
+	for began, rounds := time.Now(), 0; rounds < 60 || time.Since(began) < 10*margin; rounds++ {
+		_, err := c.store.Usage().Round(t.Context(), margin)
+		require.NoError(t, err)
+	}
+	require.NoError(t, reindex.Rollback(t.Context()))
+	require.NoError(t, <-stored)
+	c.count(time.Now(), margin)
+	require.Equal(t, []string{"1"}, c.rows(`SELECT coalesce(sum(events), 0)::text FROM tenant_usage WHERE tenant_id = $1`, owner))
+}
+
 // Whatever is cut off between any two statements: it is counted again, and once.
 func TestACrashWhileCounting(t *testing.T) {
 	t.Parallel()
