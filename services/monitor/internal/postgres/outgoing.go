@@ -297,9 +297,9 @@ func scanReport(row pgx.CollectableRow) (r alert.Report, err error) {
 }
 
 const (
-	// What was said when some recipients were refused stays, though others have got it by now.
+	// What was said when some recipients were refused stays, though others have got it by now. It may have waited before: sent_at is when it is stored (package usage).
 	settleNotices = `
-UPDATE notifications SET status = $3, sent_at = CASE WHEN $3 = 'sent' THEN now() END, remaining = $5, next_at = $6,
+UPDATE notifications SET status = $3, sent_at = CASE WHEN $3 = 'sent' THEN clock_timestamp() END, remaining = $5, next_at = $6,
     last_error = coalesce(nullif($4, ''), CASE WHEN remaining IS NOT NULL THEN last_error END)
 WHERE tenant_id = $1 AND id = ANY ($2) AND status = 'pending'`
 	// What was held for them goes on when they do.

@@ -61,6 +61,30 @@ func TestChecksAndNotificationsAreCounted(t *testing.T) {
 	require.Equal(t, "acme 4 1, evil 1 0", b.usageRows(), "once")
 }
 
+// Whoever notes that a message was sent may wait for that, such as while an index is made anew.
+func TestANotificationThatIsNotedLateIsCounted(t *testing.T) {
+	t.Parallel()
+	b := openTenancy(t)
+	b.notify(`{"to": ["ops@example.com"]}`, 1)
+	out, err := b.background.Claim(t.Context())
+	require.NoError(t, err)
+	require.Len(t, out, 1)
+	b.exec(`BEGIN`)
+	b.exec(`LOCK TABLE notifications IN SHARE MODE`)
+	settled := make(chan error, 1)
+	go func() {
+		_, err := b.background.Settle(t.Context(), out[0], "", false, nil)
+		settled <- err
+	}()
+	const waits = `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'notifications'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	require.Eventually(t, func() bool { return b.text(waits) == "1" }, 20*time.Second, 5*time.Millisecond)
+	b.countUsage()
+	b.exec(`ROLLBACK`)
+	require.NoError(t, <-settled)
+	b.countUsage()
+	require.Equal(t, "acme 0 1", b.usageRows())
+}
+
 func TestCallsOfHeartbeatsAreCounted(t *testing.T) {
 	t.Parallel()
 	b := openTenancy(t)
