@@ -48,6 +48,7 @@ const (
 	Every = time.Minute
 
 	roundMost = 5 * time.Minute
+	lookMost  = 3 * time.Second // shutdown may wait for it
 	// reach is for how long a row's id may be older than the row: results wait in memory while the database is away. It bounds the partitions that are read.
 	reach = 7 * 24 * time.Hour
 	// most is what is counted at once: an outage of days is caught up with in short transactions.
@@ -172,7 +173,12 @@ func (c Counting) Work(trouble func(doing string, err error), jobs *telemetry.Jo
 	summarize := lifecycle.Rounds(trouble, "summarize usage", roundMost, jobs.Timed("summarize usage", func(ctx context.Context) (bool, error) { return false, c.Summarize(ctx) }))
 	count := lifecycle.Rounds(trouble, "count usage", roundMost, jobs.Timed("count usage", func(ctx context.Context) (bool, error) {
 		more, err := c.Round(ctx, Margin)
-		late, errLate := c.Behind(ctx)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return more, err // the process stops
+		}
+		looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookMost) // a round that was out of time is when it has to be known
+		defer cancel()
+		late, errLate := c.Behind(looking)
 		if errLate == nil {
 			behind(late)
 		}

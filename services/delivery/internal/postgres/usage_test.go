@@ -11,12 +11,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/beaconpost/beaconpost/pkg/postgres"
 	"github.com/beaconpost/beaconpost/pkg/postgres/pgtest"
 	"github.com/beaconpost/beaconpost/pkg/stream"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/pkg/usage"
 	"github.com/beaconpost/beaconpost/pkg/uuid7"
@@ -360,6 +362,28 @@ func TestACrashWhileCounting(t *testing.T) {
 	c.countOld()
 	require.Equal(t, []string{"50 100 50"}, c.rows(`SELECT concat_ws(' ', sum(events), sum(event_bytes), sum(deliveries)) FROM tenant_usage WHERE tenant_id = $1`, owner))
 	require.Equal(t, []string{"15", "15", "15", "5"}, c.rows(`SELECT events::text FROM tenant_usage WHERE tenant_id = $1 ORDER BY hour`, owner))
+}
+
+// A round that takes too long is one of the reasons why counting is behind.
+func TestARoundThatIsOutOfTimeSaysHowFarCountingIs(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t)
+	c.from(time.Now().UTC().Add(-5 * time.Hour).Truncate(time.Hour))
+	c.exec(`UPDATE usage_progress SET sealed_at = now(), sealed_xid = '1'`)
+	slow := c.store.Usage()
+	slow.Tables = nil
+	counts := false
+	slow.Count = func(ctx context.Context, q postgres.Querier, _, _ time.Time, _ uuid.UUID) error {
+		counts = true
+		_, err := q.Exec(ctx, `SELECT pg_sleep(600)`)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var behind time.Duration
+	slow.Work(func(string, error) {}, telemetry.NewJobs(telemetry.NewMetrics(prometheus.NewRegistry())), func(d time.Duration) { behind = d })(ctx)
+	require.True(t, counts)
+	require.Greater(t, behind, 4*time.Hour)
 }
 
 // What a dump holds of another server's transactions does not stop counting.
