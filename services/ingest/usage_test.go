@@ -168,6 +168,7 @@ func TestTopUsage(t *testing.T) {
 	require.Equal(t, usageNumbers{Checks: 9, Notifications: 1}, first)
 	names, _ = top("&sort=attempts&limit=1")
 	require.Equal(t, []string{"large events"}, names)
+	b.operator.Do("GET", usagePath("/v1/tenants/usage", at.Add(time.Minute), at.Add(time.Minute).AddDate(0, 0, 31), ""), nil).Want(200, nil)
 	b.operator.Do("GET", usagePath("/v1/tenants/usage", at, at.AddDate(0, 0, 32), ""), nil).WantProblem(422, "invalid_range", "from")
 	for _, bad := range []struct{ query, field string }{{"sort=name", "sort"}, {"limit=0", "limit"}, {"limit=201", "limit"}, {"by=day", "by"}} {
 		b.operator.Do("GET", "/v1/tenants/usage?"+bad.query, nil).WantProblem(422, "invalid_request", bad.field)

@@ -75,6 +75,7 @@ func (s Step) length() (bucket time.Duration, most int) {
 type Period struct {
 	From, Until time.Time
 	Step        Step
+	Asked       time.Duration // between the times that were asked for: up to two buckets less
 }
 
 // NewPeriod gives the buckets from the one that from is in to the one that ends with or after to. The zero time as to is now, as from a day (of hours) or 30 (of
@@ -93,11 +94,11 @@ func NewPeriod(from, to time.Time, step Step, now time.Time) (Period, error) {
 			from = to.Add(-30 * 24 * time.Hour)
 		}
 	}
-	p := Period{From: from.UTC().Truncate(bucket), Until: to.Truncate(bucket), Step: step}
+	p := Period{From: from.UTC().Truncate(bucket), Until: to.Truncate(bucket), Step: step, Asked: to.Sub(from)}
 	if p.Until.Before(to) {
 		p.Until = p.Until.Add(bucket)
 	}
-	if !from.Before(to) || p.Until.Sub(p.From) > time.Duration(most)*bucket || p.From.Year() < firstYear || p.Until.Year() > lastYear {
+	if !from.Before(to) || p.Asked > time.Duration(most)*bucket || p.From.Year() < firstYear || p.Until.Year() > lastYear {
 		return Period{}, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days for hours and 400 for days, both in the years 1970 to 9998.")
 	}
 	return p, nil

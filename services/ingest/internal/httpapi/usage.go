@@ -144,7 +144,7 @@ const topMost = 31 * 24 * time.Hour
 
 func (h *Handlers) topUsage(ctx context.Context, in *topUsageInput) (*struct{ Body topUsageView }, error) {
 	period, err := account.NewPeriod(in.From, in.To, account.Hourly, time.Now())
-	if err != nil || period.Until.Sub(period.From) > topMost {
+	if err != nil || period.Asked > topMost {
 		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 31 days, both in the years 1970 to 9998.")
 	}
 	counted, top, err := h.Accounts.TopUsage(ctx, period, account.UsageSort(in.Sort), in.Limit)
