@@ -66,7 +66,7 @@ CREATE TABLE usage_progress (
     CHECK ((sealed_at IS NULL) = (sealed_xid IS NULL))
 ) WITH (fillfactor = 50);
 INSERT INTO usage_progress (part, counted_from, counted_until)
-SELECT part, date_trunc('hour', now(), 'UTC'), date_trunc('hour', now(), 'UTC') FROM unnest(ARRAY['delivery', 'monitor']) AS p (part);
+SELECT part, now(), date_trunc('hour', now(), 'UTC') FROM unnest(ARRAY['delivery', 'monitor']) AS p (part);
 
 -- +goose StatementBegin
 DO $$

@@ -101,6 +101,17 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// A schema is not migrated at the stroke of an hour: what was stored in that hour before was not counted.
+func TestUsageSaysFromWhenItIsKnown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, c := b.tenant("acme")
+	var got usageView
+	c.Do("GET", "/v1/usage", nil).Want(200, &got)
+	const migrated = `SELECT (abs(extract(epoch FROM max(tstamp)::timestamptz - $1)) < 1)::text FROM goose_db_version WHERE version_id = 17`
+	require.Equal(t, []string{"true"}, b.Rows(migrated, got.CountedFrom))
+}
+
 func TestUsageOfNow(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -59,7 +59,7 @@ func viewUsage(u account.Usage) UsageView {
 
 // CountedView is exported so that the framework describes what embeds it.
 type CountedView struct {
-	CountedFrom  time.Time `json:"counted_from" doc:"What was before is not known."`
+	CountedFrom  time.Time `json:"counted_from" doc:"What was before is not known: of the hour or day that it is in, there is a part."`
 	CountedUntil time.Time `json:"counted_until" doc:"Until then events, deliveries and attempts are counted once and for all; as a rule two to three minutes ago. Events, their bytes, notices and the deliveries made of them are counted for this answer, up to fifteen minutes after it."`
 	ChecksUntil  time.Time `json:"checks_counted_until" doc:"The same of checks and notifications; none are counted after it."`
 }
