@@ -87,6 +87,9 @@ func (s *Stack) launch(ctx context.Context, name, listen, admin string, extra ..
 		_, err := Get(ctx, "http://"+admin+"/readyz")
 		return err == nil
 	})
+	if err != nil {
+		p.Kill() // not everybody keeps what is not ready
+	}
 	return p, err
 }
 
