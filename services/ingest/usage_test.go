@@ -143,6 +143,30 @@ func TestUsageOfNow(t *testing.T) {
 	require.EqualValues(t, 7, got.Total.Events)
 }
 
+// To count what was not counted yet takes a while. However many ask for it, the others' events have connections.
+func TestUsageKeepsNobodyFromSending(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, curious := b.tenant("curious")
+	_, other := b.tenant("other")
+	b.event(other, `{"event_type":"order.paid","payload":1}`)
+	curious.Do("GET", "/v1/usage", nil).Want(200, nil)
+	b.Exec(`BEGIN`)
+	b.Exec(`LOCK TABLE tenant_usage IN ACCESS EXCLUSIVE MODE`)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer b.Exec(`ROLLBACK`)
+	for range 20 { // twice the connections
+		asking.Go(func() { curious.Do("GET", "/v1/usage", nil).Want(200, nil) })
+	}
+	const waiting = `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'tenant_usage'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	require.Eventually(t, func() bool { return b.Rows(waiting)[0] >= "2" }, 10*time.Second, 5*time.Millisecond)
+	for range 10 {
+		b.event(other, `{"event_type":"order.paid","payload":1}`)
+	}
+	require.Equal(t, []string{"2"}, b.Rows(waiting))
+}
+
 func TestTopUsage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

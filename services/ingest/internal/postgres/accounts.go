@@ -15,10 +15,15 @@ import (
 )
 
 // Accounts stores tenants, projects and API keys.
-type Accounts struct{ db *postgres.DB }
+type Accounts struct {
+	db    *postgres.DB
+	usage chan struct{} // holds one for each question for usage that is being answered
+}
 
 // NewAccounts makes the store.
-func NewAccounts(db *postgres.DB) *Accounts { return &Accounts{db: db} }
+func NewAccounts(db *postgres.DB) *Accounts {
+	return &Accounts{db: db, usage: make(chan struct{}, min(usageAtOnce, max(db.Stat().MaxConns()/4, 1)))}
+}
 
 const insertTenant = `INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING created_at`
 

@@ -17,6 +17,19 @@ import (
 // usageLive is how much of what was not counted yet is counted for whoever asks: all of it as long as counting works.
 const usageLive = 15 * time.Minute
 
+// usageAtOnce is how many questions are answered at the same time: one may take as long as hundreds of commits, which need connections too.
+const usageAtOnce = 2
+
+// turn waits until a question may be answered. Call done after it.
+func (s *Accounts) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case s.usage <- struct{}{}:
+		return func() { <-s.usage }, nil
+	case <-ctx.Done():
+		return nil, postgres.Fault(ctx.Err())
+	}
+}
+
 const (
 	countedSoFar = `
 SELECT max(counted_from) FILTER (WHERE part = 'delivery') AS counted_from, max(counted_until) FILTER (WHERE part = 'delivery') AS counted_until,
@@ -51,6 +64,11 @@ FROM p LEFT JOIN (
 
 // Usage gives the buckets of a period in which t used something, in order. Events that were not counted yet, and the deliveries made of them, are among them; the rest is as it was counted.
 func (s *Accounts) Usage(ctx context.Context, t tenant.ID, p account.Period) (counted account.Counted, buckets []account.UsageBucket, err error) {
+	done, err := s.turn(ctx)
+	if err != nil {
+		return counted, nil, err
+	}
+	defer done()
 	err = s.db.InTenant(ctx, t, func(ctx context.Context, q postgres.Querier) error {
 		rows, err := q.Query(ctx, selectUsage, t.UUID(), p.From, p.Until, string(p.Step), notice.Types(), usageLive)
 		if err != nil {
@@ -105,6 +123,11 @@ func topTable(sort account.UsageSort) string {
 
 // TopUsage gives the tenants that used most of something. Its caller is the operator. What was not counted yet is not among it.
 func (s *Accounts) TopUsage(ctx context.Context, p account.Period, sort account.UsageSort, limit int) (counted account.Counted, top []account.TenantUsage, err error) {
+	done, err := s.turn(ctx)
+	if err != nil {
+		return counted, nil, err
+	}
+	defer done()
 	column := pgx.Identifier{string(sort)}.Sanitize()
 	err = s.db.As(ctx, postgres.RoleIngest, func(ctx context.Context, q postgres.Querier) error {
 		if err := q.QueryRow(ctx, countedSoFar).Scan(scanCounted(&counted)...); err != nil {
