@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	prometheusbridge "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
@@ -66,7 +67,7 @@ func (o OTLP) spans(ctx context.Context) (sdktrace.SpanExporter, error) {
 	return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(o.signal("/v1/traces")), otlptracehttp.WithHeaders(o.Header))
 }
 
-// metrics sends what the registry has, both forms of histograms as they are, until the provider is shut down.
+// metrics sends what the registry has until the provider is shut down, histograms in their classic form, see classic.
 func (o OTLP) metrics(ctx context.Context, registry prometheus.Gatherer, cfg Config) (*sdkmetric.MeterProvider, error) {
 	var exporter sdkmetric.Exporter
 	var err error
@@ -79,6 +80,28 @@ func (o OTLP) metrics(ctx context.Context, registry prometheus.Gatherer, cfg Con
 		return nil, fmt.Errorf("make metrics exporter: %w", err)
 	}
 	reader := sdkmetric.NewPeriodicReader(metricExports{exporter, cfg.exports}, sdkmetric.WithInterval(o.MetricsEvery),
-		sdkmetric.WithProducer(prometheusbridge.NewMetricProducer(prometheusbridge.WithGatherer(registry))))
+		sdkmetric.WithProducer(prometheusbridge.NewMetricProducer(prometheusbridge.WithGatherer(classic{registry}))))
 	return sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(serviceResource(cfg))), nil
+}
+
+// classic leaves out what the bridge would send wrongly. Of a histogram's two forms it sends one, and would take the native one: without the buckets that alerts and
+// dashboards ask for. Of exemplars it sends ids of traces as text, for which collectors refuse all of it.
+type classic struct{ prometheus.Gatherer }
+
+// Gather implements prometheus.Gatherer. What it gives is made anew each time.
+func (c classic) Gather() ([]*dto.MetricFamily, error) {
+	families, err := c.Gatherer.Gather()
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			h := metric.GetHistogram()
+			if len(h.GetBucket()) == 0 {
+				continue
+			}
+			metric.Histogram = &dto.Histogram{SampleCount: h.SampleCount, SampleSum: h.SampleSum, CreatedTimestamp: h.CreatedTimestamp}
+			for _, b := range h.GetBucket() {
+				metric.Histogram.Bucket = append(metric.Histogram.Bucket, &dto.Bucket{CumulativeCount: b.CumulativeCount, UpperBound: b.UpperBound})
+			}
+		}
+	}
+	return families, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,7 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/beaconpost/beaconpost/pkg/telemetry"
 )
@@ -179,6 +182,43 @@ func TestACollectorGetsSpansAndMetrics(t *testing.T) {
 			require.Contains(t, body, "1.2.3")
 		}
 	}
+}
+
+// Alerts and dashboards ask for buckets; and ids of traces as text are refused by collectors, with all that is sent beside them.
+func TestACollectorGetsHistogramsWithTheirBuckets(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan []byte, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(r.Body)
+		bodies <- body.Bytes()
+	}))
+	defer collector.Close()
+	tel := open(t, telemetry.Config{OTLP: telemetry.OTLP{Endpoint: collector.URL, MetricsEvery: time.Hour}})
+	work := tel.Metrics.Histogram(telemetry.Metric{Name: "beaconpost_work_seconds", Help: "Work.", Buckets: []float64{1, 5}})
+	tel.Metrics.Histogram(telemetry.Metric{Name: "beaconpost_idle_seconds", Help: "Idle.", Buckets: []float64{1, 5}})
+	for _, took := range []float64{.5, 2, 2, 9} {
+		telemetry.ObserveIn(traceID, true, work, took)
+	}
+	shutdown(t, tel)
+	var request metricspb.ExportMetricsServiceRequest
+	require.NoError(t, proto.Unmarshal(<-bodies, &request))
+	seen := map[string][]uint64{}
+	for _, m := range request.GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics() {
+		require.Nil(t, m.GetExponentialHistogram(), m.GetName())
+		for _, point := range m.GetHistogram().GetDataPoints() {
+			seen[m.GetName()] = point.GetBucketCounts()
+			require.Equal(t, []float64{1, 5}, point.GetExplicitBounds())
+			require.NotZero(t, point.GetStartTimeUnixNano())
+			for _, exemplar := range point.GetExemplars() {
+				require.Len(t, exemplar.GetTraceId(), 16)
+			}
+		}
+	}
+	require.Equal(t, map[string][]uint64{"beaconpost_work_seconds": {1, 2, 1}, "beaconpost_idle_seconds": {0, 0, 0}}, seen)
+	families, err := tel.Registry.Gather()
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(families), "positive_span", "whoever scrapes still gets both forms")
 }
 
 func TestExportsThatFailAreCountedAndLogged(t *testing.T) {
