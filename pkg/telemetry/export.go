@@ -2,6 +2,8 @@ package telemetry
 
 import (
 	"context"
+	"net/url"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -14,7 +16,13 @@ import (
 type exports struct {
 	log    zerolog.Logger
 	failed *prometheus.CounterVec
+	to     OTLP
 }
+
+const (
+	saidMost    = 500 // bytes of an error: it has all that the collector said
+	hiddenLeast = 5   // bytes of a header's word that is no secret
+)
 
 const (
 	signalTraces  = "traces"
@@ -36,7 +44,27 @@ func (e *exports) ended(signal string, err error) {
 		return
 	}
 	e.failed.WithLabelValues(signal).Inc()
-	e.log.Warn().Err(err).Str("signal", signal).Msg("the collector was not reached")
+	e.log.Warn().Str("error", e.to.hide(err.Error())).Str("signal", signal).Msg("the collector was not reached")
+}
+
+// hide takes out of what an export failed with what is not for logs: the path of the URL and the headers, which have the keys of hosted collectors. A collector
+// may say a header again.
+func (o OTLP) hide(text string) string {
+	if u, err := url.Parse(o.Endpoint); err == nil && strings.Trim(u.Path, "/") != "" {
+		path := strings.TrimRight(u.Path, "/")
+		text = strings.NewReplacer(path, "/…", (&url.URL{Path: path}).String(), "/…").Replace(text)
+	}
+	for _, value := range o.Header {
+		for _, secret := range append(strings.Fields(value), value) { // Bearer …
+			if len(secret) > hiddenLeast {
+				text = strings.ReplaceAll(text, secret, "…")
+			}
+		}
+	}
+	if len(text) > saidMost {
+		text = strings.ToValidUTF8(text[:saidMost], "") + "…"
+	}
+	return text
 }
 
 type spanExports struct {

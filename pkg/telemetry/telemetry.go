@@ -69,7 +69,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		Metrics:  NewMetrics(registry),
 	}
 	buildInfo(t.Metrics, cfg.Service, cfg.Version)
-	cfg.exports = &exports{log: t.Log, failed: exportMetrics(t.Metrics)}
+	cfg.exports = &exports{log: t.Log, failed: exportMetrics(t.Metrics), to: cfg.OTLP}
 	if t.Tracer, err = newTracer(ctx, cfg); err != nil {
 		return nil, err
 	}

@@ -245,6 +245,27 @@ beaconpost_telemetry_exports_failed_total{signal="traces"} 1
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 }
 
+func TestAnExportThatFailsDoesNotTellKeys(t *testing.T) {
+	t.Parallel()
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no: "+r.URL.Path+" "+r.Header.Get("Authorization")+strings.Repeat(" no", 1000), http.StatusForbidden)
+	}))
+	defer refusing.Close()
+	for _, at := range []string{refusing.URL, "http://127.0.0.1:1"} {
+		var out bytes.Buffer
+		tel := open(t, telemetry.Config{LogWriter: &out, SampleRatio: 1, OTLP: telemetry.OTLP{
+			Endpoint: at + "/canary one/v1/traces", Header: map[string]string{"authorization": "Bearer canary"}, MetricsEvery: time.Hour,
+		}})
+		_, span := tel.Tracer.Start(t.Context(), "work")
+		span.End()
+		shutdown(t, tel)
+		require.Equal(t, 2, strings.Count(out.String(), "not reached"))
+		require.NotContains(t, out.String(), "canary")
+		require.Contains(t, out.String(), strings.TrimPrefix(at, "http://"), "an operator sees who it is")
+		require.Less(t, out.Len(), 2000)
+	}
+}
+
 func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{}, 16)
