@@ -39,6 +39,8 @@ func TestConfigNamesTheVariableAtFault(t *testing.T) {
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=NaN"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got NaN"},
 		{[]string{"BEACONPOST_TRACE_KEEP_ERRORS=-1"}, "BEACONPOST_TRACE_KEEP_ERRORS: expected 0 to 1000000, got -1"},
 		{[]string{"BEACONPOST_OTLP_ENDPOINT=collector:4318"}, "BEACONPOST_OTLP_ENDPOINT: expected an http or https URL"},
+		{[]string{"BEACONPOST_OTLP_ENDPOINT=https://user:hunter3@collector"}, "BEACONPOST_OTLP_ENDPOINT: expected no credentials, query or fragment, which would not be sent: there are headers"},
+		{[]string{"BEACONPOST_OTLP_ENDPOINT=https://collector/otlp?key=hunter3"}, "BEACONPOST_OTLP_ENDPOINT: expected no credentials, query or fragment, which would not be sent: there are headers"},
 		{[]string{"BEACONPOST_OTLP_ENDPOINT=http://collector/x", "BEACONPOST_OTLP_PROTOCOL=grpc"}, "BEACONPOST_OTLP_ENDPOINT: expected no path: gRPC has none"},
 		{[]string{"BEACONPOST_OTLP_PROTOCOL=http/json"}, `BEACONPOST_OTLP_PROTOCOL: expected http/protobuf or grpc, got "http/json"`},
 		{[]string{"BEACONPOST_OTLP_METRICS_INTERVAL=10s"}, "BEACONPOST_OTLP_ENDPOINT: expected where metrics are sent to"},

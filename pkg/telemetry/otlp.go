@@ -48,6 +48,8 @@ func (o OTLP) Validate() (field string, err error) {
 		return "", nil
 	case parsed != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return "endpoint", errors.New("expected an http or https URL")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "endpoint", errors.New("expected no credentials, query or fragment, which would not be sent: there are headers")
 	case o.Protocol == ProtocolGRPC && strings.Trim(u.Path, "/") != "":
 		return "endpoint", errors.New("expected no path: gRPC has none")
 	}
