@@ -297,6 +297,11 @@ func TestConnectErrorsAreOnlyAboutItsArguments(t *testing.T) {
 	t.Parallel()
 	_, err := stream.Connect(stream.Config{URL: "nats://127.0.0.1:4222", Options: []nats.Option{func(*nats.Options) error { return errors.New("bad option") }}}, zerolog.Nop())
 	require.ErrorContains(t, err, "connect to broker: bad option")
+	for _, url := range []string{"nats://u:hunter2@127.0.0.1:x", "nats://u:hunter2 more@127.0.0.1", "nats://u:hunter2#more@127.0.0.1", "nats://hunter2%@127.0.0.1", "nats://a:1,nats://u:hunter2@b:y"} {
+		_, err := stream.Connect(stream.Config{URL: url}, zerolog.Nop())
+		require.ErrorContains(t, err, "connect to broker")
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func TestAnnouncementsAreBoundedByTheirDeliveries(t *testing.T) {

@@ -5,7 +5,9 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,6 +66,9 @@ func Connect(cfg Config, log zerolog.Logger) (*nats.Conn, error) {
 		}),
 	}, cfg.Options...)
 	nc, err := nats.Connect(cfg.URL, options...)
+	if _, unread := errors.AsType[*url.Error](err); unread {
+		return nil, errors.New("connect to broker: the URL cannot be read; what is special in a password is percent-encoded") // it says all of it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker: %w", err)
 	}
