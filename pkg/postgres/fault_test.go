@@ -258,7 +258,10 @@ func TestTooManyConnectionsIsUnavailable(t *testing.T) {
 
 func TestABadURLDoesNotShowItsPassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"postgres://u:hunter2@host:notaport/db", "host=x password=hunter2 port=notaport", "postgres://u:hunter2@host/db?sslmode=maybe"} {
+	for _, url := range []string{
+		"postgres://u:hunter2@host:notaport/db", "host=x password=hunter2 port=notaport", "postgres://u:hunter2@host/db?sslmode=maybe",
+		"host=x port=notaport password = 'hunter2 more'", "postgres://u:hunter2%@host/db", "hunter2",
+	} {
 		_, err := postgres.Open(t.Context(), postgres.Config{URL: url})
 		require.ErrorContains(t, err, "parse database url")
 		require.NotContains(t, err.Error(), "hunter2")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/exaring/otelpgx"
@@ -61,7 +62,7 @@ type DB struct {
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	pc, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
-		return nil, fmt.Errorf("parse database url: %w", err)
+		return nil, fmt.Errorf("parse database url: %s", withoutURL(err))
 	}
 	pc.MaxConns = cfg.MaxConns
 	if pc.MaxConns == 0 {
@@ -91,6 +92,18 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("open database pool: %w", err)
 	}
 	return &DB{pool: pool, tracer: t}, nil
+}
+
+// withoutURL says what is wrong with a connection string and nothing of what it is: the library takes passwords out where it finds them, which is not everywhere.
+func withoutURL(err error) string {
+	text := err.Error()
+	if end := strings.LastIndex(text, "`: "); end >= 0 {
+		text = text[end+len("`: "):]
+	}
+	if strings.HasPrefix(text, "failed to parse as ") { // and a piece of it
+		return "it is neither a URL nor keyword=value; what is special in a password is percent-encoded or quoted"
+	}
+	return text
 }
 
 // Close waits for connections in use and closes the pool.
