@@ -51,12 +51,15 @@ func (s *urlSource) load(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("fetch jwks: %w", err)
 	}
 	resp, err := s.client.Do(req)
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err // without the URL, which may have a key in it
+	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch jwks: %w", err)
+		return nil, fmt.Errorf("fetch jwks from %s: %w", req.URL.Host, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch jwks: %s answered %s", req.URL.Redacted(), resp.Status)
+		return nil, fmt.Errorf("fetch jwks: %s answered %s", req.URL.Host, resp.Status)
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxJWKSBytes+1))
 	if err != nil {
