@@ -173,7 +173,7 @@ func describe(span trace.Span, r *http.Request, route string, status int, n *not
 	span.SetName(named + " " + route)
 	span.SetAttributes(
 		semconv.HTTPRequestMethodKey.String(method), semconv.HTTPRoute(route), semconv.HTTPResponseStatusCode(status), semconv.URLScheme(scheme), semconv.URLPath(route),
-		semconv.ServerAddress(r.Host), semconv.NetworkProtocolVersion(strings.TrimPrefix(r.Proto, "HTTP/")), semconv.UserAgentOriginal(r.UserAgent()),
+		semconv.ServerAddress(short(r.Host)), semconv.NetworkProtocolVersion(strings.TrimPrefix(r.Proto, "HTTP/")), semconv.UserAgentOriginal(short(r.UserAgent())),
 	)
 	if n.principal.Kind != "" && !n.principal.Tenant.IsZero() {
 		span.SetAttributes(telemetry.Attr("tenant.id", n.principal.Tenant.String()))
@@ -186,6 +186,16 @@ func describe(span trace.Span, r *http.Request, route string, status int, n *not
 		text = n.err.Error()
 	}
 	telemetry.Fail(span, strconv.Itoa(status), text)
+}
+
+const shortMost = 256
+
+// short is a caller's text that spans may have. Thousands of them wait for a collector that is slow, and one that gets too much at once takes none of it.
+func short(text string) string {
+	if len(text) <= shortMost {
+		return text
+	}
+	return strings.Clone(strings.ToValidUTF8(text[:shortMost], ""))
 }
 
 func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, route string, status, size int, elapsed time.Duration, n *note) {

@@ -282,7 +282,7 @@ func TestSpans(t *testing.T) {
 	b.do("GET", "/v1/things/7", "")
 	b.do("GET", "/v1/things/fail", "")
 	b.do("GET", "/v1/things/8", "", "Authorization", "")
-	b.do("BREW", "/v1/things/8", "")
+	b.do("BREW", "/v1/things/8", "", "User-Agent", strings.Repeat("x", 60<<10))
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, tel.Shutdown(ctx))
@@ -296,6 +296,7 @@ func TestSpans(t *testing.T) {
 	require.Contains(t, exporter.spans[3].Name(), "HTTP ")
 	invented := attributes(exporter.spans[3])
 	require.Equal(t, "_OTHER", invented["http.request.method"])
+	require.Len(t, invented["user_agent.original"], 256, "anybody can send long ones, and thousands may wait for the collector")
 
 	ok, failed := attributes(exporter.spans[0]), attributes(exporter.spans[1])
 	require.Equal(t, "200", ok["http.response.status_code"])
