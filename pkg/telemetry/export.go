@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -14,9 +16,10 @@ import (
 
 // exports says what became of exports that failed. Left to the SDK, each would be a line of plain text among those of JSON, by way of a global.
 type exports struct {
-	log    zerolog.Logger
-	failed *prometheus.CounterVec
-	to     OTLP
+	log     zerolog.Logger
+	failed  *prometheus.CounterVec
+	dropped prometheus.Counter
+	to      OTLP
 }
 
 const (
@@ -29,14 +32,16 @@ const (
 	signalMetrics = "metrics"
 )
 
-func exportMetrics(m *Metrics) *prometheus.CounterVec {
+func newExports(m *Metrics, log zerolog.Logger, to OTLP) *exports {
 	failed := m.Counters(Metric{
 		Name: "beaconpost_telemetry_exports_failed_total", Labels: []string{"signal"}, Help: "Batches of traces or metrics that the collector did not get. They are lost.", Worry: "It grows.",
 	})
 	for _, signal := range []string{signalTraces, signalMetrics} {
 		failed.WithLabelValues(signal)
 	}
-	return failed
+	return &exports{log: log, failed: failed, to: to, dropped: m.Counter(Metric{
+		Name: "beaconpost_telemetry_spans_dropped_total", Help: "Spans that were not exported because 2,048 waited already.", Worry: "It grows: the collector is slow or away. Nothing else is late for it.",
+	})}
 }
 
 func (e *exports) ended(signal string, err error) {
@@ -67,13 +72,40 @@ func (o OTLP) hide(text string) string {
 	return text
 }
 
+// spansMost is how many spans wait for the collector, those under way to it included.
+const spansMost = 2048
+
+// spanQueue bounds what waits. The SDK's queue does too, and says nothing of what it drops.
+type spanQueue struct {
+	sdktrace.SpanProcessor
+	*exports
+	waits *atomic.Int64
+}
+
+func newSpanQueue(to sdktrace.SpanExporter, e *exports) sdktrace.SpanProcessor {
+	waits := &atomic.Int64{}
+	return spanQueue{sdktrace.NewBatchSpanProcessor(spanExports{to, e, waits}, sdktrace.WithBatchTimeout(time.Second), sdktrace.WithMaxQueueSize(spansMost)), e, waits}
+}
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (q spanQueue) OnEnd(span sdktrace.ReadOnlySpan) {
+	if q.waits.Add(1) > spansMost {
+		q.waits.Add(-1)
+		q.dropped.Inc()
+		return
+	}
+	q.SpanProcessor.OnEnd(span)
+}
+
 type spanExports struct {
 	sdktrace.SpanExporter
 	*exports
+	waits *atomic.Int64
 }
 
 // ExportSpans implements sdktrace.SpanExporter.
 func (e spanExports) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	defer e.waits.Add(-int64(len(spans)))
 	e.ended(signalTraces, e.SpanExporter.ExportSpans(ctx, spans))
 	return nil
 }

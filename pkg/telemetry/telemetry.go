@@ -69,7 +69,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		Metrics:  NewMetrics(registry),
 	}
 	buildInfo(t.Metrics, cfg.Service, cfg.Version)
-	cfg.exports = &exports{log: t.Log, failed: exportMetrics(t.Metrics), to: cfg.OTLP}
+	cfg.exports = newExports(t.Metrics, t.Log, cfg.OTLP)
 	if t.Tracer, err = newTracer(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func buildInfo(m *Metrics, service, version string) {
 // DescribeMetrics makes those that every Telemetry has.
 func DescribeMetrics(m *Metrics) {
 	buildInfo(m, "", "")
-	exportMetrics(m)
+	newExports(m, zerolog.Nop(), OTLP{})
 }
 
 // Shutdown exports what is left, at most until ctx ends.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,6 +266,51 @@ func TestAnExportThatFailsDoesNotTellKeys(t *testing.T) {
 		require.Less(t, out.Len(), 2000)
 	}
 }
+
+func TestSpansThatDoNotFitAreCounted(t *testing.T) {
+	t.Parallel()
+	const fit, more = 2048, 1000
+	slow := &stuck{begun: make(chan struct{}, 64), leave: make(chan struct{})}
+	tel := open(t, telemetry.Config{Exporter: slow, SampleRatio: 1})
+	for range fit + more {
+		_, span := tel.Tracer.Start(t.Context(), "work")
+		span.End()
+	}
+	<-slow.begun
+	dropped := func(want int) {
+		t.Helper()
+		require.NoError(t, testutil.GatherAndCompare(tel.Registry, strings.NewReader(fmt.Sprintf(`
+# HELP beaconpost_telemetry_spans_dropped_total Spans that were not exported because 2,048 waited already.
+# TYPE beaconpost_telemetry_spans_dropped_total counter
+beaconpost_telemetry_spans_dropped_total %d
+`, want)), "beaconpost_telemetry_spans_dropped_total"))
+	}
+	dropped(more)
+	close(slow.leave)
+	require.Eventually(t, func() bool { return slow.got.Load() == fit }, 10*time.Second, time.Millisecond, "what fitted is exported")
+	for range more {
+		_, span := tel.Tracer.Start(t.Context(), "work")
+		span.End()
+	}
+	shutdown(t, tel)
+	require.EqualValues(t, fit+more, slow.got.Load(), "there is room again")
+	dropped(more)
+}
+
+// stuck is an exporter that is told when to go on.
+type stuck struct {
+	begun, leave chan struct{}
+	got          atomic.Int64
+}
+
+func (s *stuck) ExportSpans(_ context.Context, list []sdktrace.ReadOnlySpan) error {
+	s.begun <- struct{}{}
+	<-s.leave
+	s.got.Add(int64(len(list)))
+	return nil
+}
+
+func (*stuck) Shutdown(context.Context) error { return nil }
 
 func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
 	t.Parallel()

@@ -47,7 +47,7 @@ func newTracer(ctx context.Context, cfg Config) (*Tracer, error) {
 		t.exports = true
 		options = append(options,
 			sdktrace.WithSampler(sampler{sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))}),
-			sdktrace.WithBatcher(spanExports{exporter, cfg.exports}, sdktrace.WithBatchTimeout(time.Second)))
+			sdktrace.WithSpanProcessor(newSpanQueue(exporter, cfg.exports)))
 	}
 	t.provider = sdktrace.NewTracerProvider(options...)
 	t.Tracer = t.provider.Tracer("github.com/beaconpost/beaconpost", trace.WithInstrumentationVersion(cfg.Version), trace.WithSchemaURL(semconv.SchemaURL))
