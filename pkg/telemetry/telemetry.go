@@ -99,16 +99,22 @@ func DescribeMetrics(m *Metrics) {
 	newExports(m, zerolog.Nop(), OTLP{})
 }
 
-// Shutdown exports what is left, at most until ctx ends.
+// Shutdown exports what is left, at most until ctx ends. Spans and metrics do not wait for each other.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
+	metrics := make(chan error, 1)
+	go func() {
+		if t.meters == nil {
+			metrics <- nil
+			return
+		}
+		metrics <- t.meters.Shutdown(ctx)
+	}()
 	var problems []error
 	if err := t.Tracer.provider.Shutdown(ctx); err != nil {
 		problems = append(problems, fmt.Errorf("shut tracing down: %w", err))
 	}
-	if t.meters != nil {
-		if err := t.meters.Shutdown(ctx); err != nil {
-			problems = append(problems, fmt.Errorf("shut metrics down: %w", err))
-		}
+	if err := <-metrics; err != nil {
+		problems = append(problems, fmt.Errorf("shut metrics down: %w", err))
 	}
 	return errors.Join(problems...)
 }

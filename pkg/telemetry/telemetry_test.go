@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -329,6 +330,29 @@ func TestACollectorThatIsAwayDoesNotHoldTheShutdown(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, tel.Shutdown(ctx), context.DeadlineExceeded)
+}
+
+func TestMetricsDoNotWaitForSpansAtTheEnd(t *testing.T) {
+	t.Parallel()
+	metrics := make(chan struct{}, 1)
+	leave := make(chan struct{})
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/v1/metrics" {
+			metrics <- struct{}{}
+			return
+		}
+		<-leave
+	}))
+	defer collector.Close()
+	defer close(leave)
+	tel := open(t, telemetry.Config{OTLP: telemetry.OTLP{Endpoint: collector.URL, MetricsEvery: time.Hour}, SampleRatio: 1})
+	_, span := tel.Tracer.Start(t.Context(), "work")
+	span.End()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, tel.Shutdown(ctx), context.DeadlineExceeded)
+	require.Len(t, metrics, 1)
 }
 
 func TestLinesSayWhichServiceAndLevelsFilter(t *testing.T) {
