@@ -177,6 +177,28 @@ func TestCloseRunsStepsInReverse(t *testing.T) {
 	require.Equal(t, fault.KindUnavailable, fault.KindOf(p.DB.Ping(t.Context())))
 }
 
+// hung is a collector that takes spans and never answers.
+type hung struct{ leave chan struct{} }
+
+func (h hung) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { <-h.leave; return nil }
+func (hung) Shutdown(context.Context) error                               { return nil }
+
+func TestACollectorThatHangsDoesNotFailTheStop(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	cfg := b.config()
+	collector := hung{make(chan struct{})}
+	defer close(collector.leave)
+	cfg.SpanExporter = collector
+	p, err := service.Open(t.Context(), "shop", postgres.RoleIngest, cfg)
+	require.NoError(t, err)
+	_, span := p.Telemetry.Tracer.Start(t.Context(), "work")
+	span.End()
+	start := time.Now()
+	require.NoError(t, p.Close(t.Context()), "the exit code would be 1")
+	require.Less(t, time.Since(start), 10*time.Second)
+}
+
 func TestPlatformMetrics(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -147,7 +147,12 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 	if err != nil {
 		return nil, err
 	}
-	p.Push("telemetry", 5*time.Second, p.Telemetry.Shutdown)
+	p.Push("telemetry", 5*time.Second, func(ctx context.Context) error {
+		if err := p.Telemetry.Shutdown(ctx); err != nil {
+			p.Telemetry.Log.Warn().Err(err).Msg("the collector did not get all") // the stop is none the worse for it
+		}
+		return nil
+	})
 	p.DB, err = postgres.Open(ctx, postgres.Config{
 		URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.DatabaseMaxConns, ApplicationName: "beaconpost-" + name, Tracer: p.Telemetry.Tracer,
 	})
