@@ -37,6 +37,7 @@ func TestConfigNamesTheVariableAtFault(t *testing.T) {
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=1.5"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got 1.5"},
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=-0.1"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got -0.1"},
 		{[]string{"BEACONPOST_TRACE_SAMPLE_RATIO=NaN"}, "BEACONPOST_TRACE_SAMPLE_RATIO: expected 0 to 1, got NaN"},
+		{[]string{"BEACONPOST_TRACE_CALLERS=NaN"}, "BEACONPOST_TRACE_CALLERS: expected 0 to 1000000, got NaN"},
 		{[]string{"BEACONPOST_TRACE_KEEP_ERRORS=-1"}, "BEACONPOST_TRACE_KEEP_ERRORS: expected 0 to 1000000, got -1"},
 		{[]string{"BEACONPOST_OTLP_ENDPOINT=collector:4318"}, "BEACONPOST_OTLP_ENDPOINT: expected an http or https URL"},
 		{[]string{"BEACONPOST_OTLP_ENDPOINT=https://user:hunter3@collector"}, "BEACONPOST_OTLP_ENDPOINT: expected no credentials, query or fragment, which would not be sent: there are headers"},

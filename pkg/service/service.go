@@ -45,6 +45,7 @@ type Config struct {
 	OTLPMetricsEvery time.Duration `env:"OTLP_METRICS_INTERVAL" envDefault:"0s" doc:"How often the collector is sent the metrics too; 0s: never, they are scraped."`
 	TraceSampleRatio float64       `env:"TRACE_SAMPLE_RATIO" envDefault:"1" doc:"Share of new traces that are exported, 0 to 1."`
 	TraceKeepErrors  float64       `env:"TRACE_KEEP_ERRORS" envDefault:"5" doc:"How many requests, attempts and checks per second and process are exported for having failed, though their trace is not."`
+	TraceCallers     float64       `env:"TRACE_CALLERS" envDefault:"100" doc:"How many requests per second and process are exported because their caller's traceparent says so; of more TRACE_SAMPLE_RATIO decides."`
 	ShutdownGrace    time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"How long a stop may take; longer than the longest attempt."`
 
 	Version      string
@@ -64,6 +65,9 @@ func (c Config) Validate() []error {
 	}
 	if !(c.TraceKeepErrors >= 0 && c.TraceKeepErrors <= 1e6) {
 		problems = append(problems, config.Invalid("TRACE_KEEP_ERRORS", "expected 0 to 1000000, got %v", c.TraceKeepErrors))
+	}
+	if !(c.TraceCallers >= 0 && c.TraceCallers <= 1e6) {
+		problems = append(problems, config.Invalid("TRACE_CALLERS", "expected 0 to 1000000, got %v", c.TraceCallers))
 	}
 	problems = append(problems, c.validateOTLP()...)
 	if c.DatabaseMaxConns < 2 {
@@ -142,7 +146,7 @@ func Open(ctx context.Context, name string, role postgres.Role, cfg Config) (_ *
 	}()
 	p.Telemetry, err = telemetry.New(ctx, telemetry.Config{
 		Service: name, Version: cfg.Version, LogLevel: cfg.LogLevel, LogWriter: cfg.LogWriter,
-		OTLP: cfg.otlp(), SampleRatio: cfg.TraceSampleRatio, KeepErrors: cfg.TraceKeepErrors, Exporter: cfg.SpanExporter,
+		OTLP: cfg.otlp(), SampleRatio: cfg.TraceSampleRatio, KeepErrors: cfg.TraceKeepErrors, Callers: cfg.TraceCallers, Exporter: cfg.SpanExporter,
 	})
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type Config struct {
 	OTLP        OTLP
 	SampleRatio float64               // share of traces that are exported, 0 to 1
 	KeepErrors  float64               // per second: units that are exported for having failed, though their trace is not
+	Callers     float64               // per second: requests that are exported because their caller's traceparent says so; of more the ratio decides
 	Exporter    sdktrace.SpanExporter // instead of OTLP, for tests
 
 	instance string

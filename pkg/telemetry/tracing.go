@@ -18,7 +18,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Tracer makes spans. Whether a trace is exported is decided where it begins, by the ratio; whoever continues it keeps to that. What ends in an
+// Tracer makes spans. Whether a trace is exported is decided where it begins, by the ratio; whoever continues it keeps to that, only of what callers from outside
+// want there is a bound. What ends in an
 // error in a trace that is not exported may be exported nevertheless, see Unit. It is safe for concurrent use.
 type Tracer struct {
 	trace.Tracer // for what happens inside of a unit
@@ -27,10 +28,15 @@ type Tracer struct {
 	exports  bool
 	below    uint64 // trace ids that are sampled, by their second half without its highest bit
 	kept     *rate.Limiter
+	asked    *rate.Limiter // requests that are exported because their caller says so
+}
+
+func limiter(perSecond float64) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(perSecond), int(math.Ceil(perSecond)))
 }
 
 func newTracer(ctx context.Context, cfg Config) (*Tracer, error) {
-	t := &Tracer{below: uint64(cfg.SampleRatio * (1 << 63)), kept: rate.NewLimiter(rate.Limit(cfg.KeepErrors), int(math.Ceil(cfg.KeepErrors)))}
+	t := &Tracer{below: uint64(cfg.SampleRatio * (1 << 63)), kept: limiter(cfg.KeepErrors), asked: limiter(cfg.Callers)}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithIDGenerator(ids{}), sdktrace.WithResource(serviceResource(cfg))}
 	exporter := cfg.Exporter
 	if exporter == nil && cfg.OTLP.Endpoint != "" {
@@ -99,9 +105,11 @@ func (t *Tracer) Begin(ctx context.Context, name string, kind trace.SpanKind, wa
 		if traceID, flags = want.Trace, 0; !traceID.IsValid() {
 			traceID = newTraceID()
 		}
-		if binary.BigEndian.Uint64(traceID[8:])>>1 < t.below {
+		if t.shares(traceID) {
 			flags = trace.FlagsSampled
 		}
+	} else if t.exports && kind == trace.SpanKindServer && u.parent.IsRemote() && flags.IsSampled() && !t.shares(traceID) && !t.asked.Allow() {
+		flags &^= trace.FlagsSampled
 	}
 	id := want.Span
 	if !id.IsValid() {
@@ -113,6 +121,11 @@ func (t *Tracer) Begin(ctx context.Context, name string, kind trace.SpanKind, wa
 		return trace.ContextWithSpan(ctx, u.span), u
 	}
 	return trace.ContextWithSpanContext(ctx, u.sc), u
+}
+
+// shares says whether a trace is of the ratio's share.
+func (t *Tracer) shares(id trace.TraceID) bool {
+	return binary.BigEndian.Uint64(id[8:])>>1 < t.below
 }
 
 // Context names the unit's span.

@@ -125,6 +125,26 @@ func TestTheShareOfTracesIsThatOfTheRatio(t *testing.T) {
 	require.InDelta(t, ratio*n, of(func() telemetry.IDs { return telemetry.IDs{Trace: telemetry.TraceIDOf(uuid.Must(uuid.NewV7()))} }), 254, "ids that can be worked out are as good")
 }
 
+// Whoever can send a request can say that its trace is to be recorded, and libraries do with every one of them.
+func TestCallersDoNotDecideOnMoreThanTheyMay(t *testing.T) {
+	t.Parallel()
+	tracer, spans := record(t, telemetry.Config{SampleRatio: 0.1, Callers: 2})
+	defer spans()
+	sampled := func(kind trace.SpanKind) (n int) {
+		for range 1000 {
+			parent := "00-" + telemetry.TraceIDOf(uuid.New()).String() + "-00f067aa0ba902b7-01"
+			ctx, unit := tracer.Begin(telemetry.WithTraceparent(t.Context(), parent), "x", kind, telemetry.IDs{})
+			require.Equal(t, parent[:35], telemetry.Traceparent(ctx)[:35], "the trace is the caller's all the same")
+			if unit.Context().IsSampled() {
+				n++
+			}
+		}
+		return n
+	}
+	require.InDelta(t, 102, sampled(trace.SpanKindServer), 70, "two, and the ratio's share")
+	require.Equal(t, 1000, sampled(trace.SpanKindClient), "what our own rows and messages say was decided before")
+}
+
 func TestIDsThatFollowFromWhatTheyAreAbout(t *testing.T) {
 	t.Parallel()
 	// These must never change: another version of a service works out the same.
