@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,10 +18,14 @@ type backlog struct {
 	oldest    map[int]time.Time
 	away      bool
 	broken    map[int]bool
+	slow      time.Duration // a lease takes so long
 }
 
-func (b *backlog) Overdue(_ context.Context, shard int, before time.Time, limit int) ([]Request, error) {
+func (b *backlog) Overdue(ctx context.Context, shard int, before time.Time, limit int) ([]Request, error) {
 	b.bounds[shard] = before
+	if time.Sleep(b.slow); ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	n := min(limit, b.overdue[shard])
 	if n > 0 {
 		b.overdue[shard] -= n
@@ -28,7 +33,10 @@ func (b *backlog) Overdue(_ context.Context, shard int, before time.Time, limit 
 	return make([]Request, n), nil
 }
 
-func (b *backlog) Unaccounted(context.Context, []time.Time) (int, time.Duration, error) {
+func (b *backlog) Unaccounted(ctx context.Context, _ []time.Time) (int, time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, 0, ctx.Err()
+	}
 	left := 0
 	for _, n := range b.overdue {
 		left += n
@@ -62,6 +70,21 @@ func TestNoShardWaitsForTheBacklogOfAnother(t *testing.T) {
 	require.Equal(t, 1000, report.Published, "what others leave is used")
 	require.Equal(t, 1000, b.published)
 	require.Equal(t, 1_000_001-1000, report.Unaccounted)
+}
+
+func TestWhatIsLeftIsCountedThoughPublishingTakesAllTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backlog{overdue: map[int]int{0: 100_000}, bounds: map[int]time.Time{}, slow: 5 * time.Second}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		report, err := NewReconciler(ReconcilerConfig{Shards: 4, Grace: time.Minute, PerRound: 50_000}, b, b).Round(ctx, time.Now())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Positive(t, report.Published)
+		require.Equal(t, report.Published, b.published)
+		require.True(t, report.Counted)
+		require.Equal(t, 100_000-report.Published, report.Unaccounted)
+	})
 }
 
 func TestWhatTheBrokerMayHoldIsLeftAlone(t *testing.T) {
