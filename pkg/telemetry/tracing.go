@@ -157,7 +157,7 @@ func (t *Tracer) Joint(ctx context.Context, name string, kind trace.SpanKind, co
 	var links []trace.Link
 	for sc := range contexts {
 		switch {
-		case !sc.IsSampled() || sc.Equal(first):
+		case !sc.IsSampled() || sc.Equal(first) || len(links) > 0 && sc.Equal(links[len(links)-1].SpanContext): // an event's deliveries follow each other
 		case !first.IsValid():
 			first = sc
 		case len(links) < mostLinks:

@@ -174,7 +174,7 @@ func TestJointWorkIsInOneTraceAndLinkedToTheOthers(t *testing.T) {
 		id := telemetry.TraceIDOf(uuid.New())
 		rows = append(rows, row{"00-" + id.String() + "-00f067aa0ba902b7-" + flags})
 	}
-	rows = append(rows, row{}, row{"garbage that ends in 1 and is as long as a trace parent1"}, rows[1])
+	rows = append(rows, rows[4], rows[4], row{}, row{"garbage that ends in 1 and is as long as a trace parent1"}, rows[1])
 	contexts := telemetry.Contexts(rows, func(r *row) string { return r.traceparent })
 	ctx, span := tracer.Joint(t.Context(), "joint", trace.SpanKindInternal, contexts)
 	require.Equal(t, rows[1].traceparent[3:35], telemetry.TraceID(ctx))
