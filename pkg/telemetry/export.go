@@ -12,19 +12,22 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/time/rate"
 )
 
 // exports says what became of exports that failed. Left to the SDK, each would be a line of plain text among those of JSON, by way of a global.
 type exports struct {
 	log     zerolog.Logger
 	failed  *prometheus.CounterVec
+	told    map[string]*rate.Sometimes // by signal: lines of the log
 	dropped prometheus.Counter
 	to      OTLP
 }
 
 const (
-	saidMost    = 500 // bytes of an error: it has all that the collector said
-	hiddenLeast = 5   // bytes of a header's word that is no secret
+	tellEvery   = 10 * time.Second // a collector may be away for hours, and batches come many a second
+	saidMost    = 500              // bytes of an error: it has all that the collector said
+	hiddenLeast = 5                // bytes of a header's word that is no secret
 )
 
 const (
@@ -36,10 +39,12 @@ func newExports(m *Metrics, log zerolog.Logger, to OTLP) *exports {
 	failed := m.Counters(Metric{
 		Name: "beaconpost_telemetry_exports_failed_total", Labels: []string{"signal"}, Help: "Batches of traces or metrics that the collector did not get. They are lost.", Worry: "It grows.",
 	})
+	told := map[string]*rate.Sometimes{}
 	for _, signal := range []string{signalTraces, signalMetrics} {
 		failed.WithLabelValues(signal)
+		told[signal] = &rate.Sometimes{Interval: tellEvery}
 	}
-	return &exports{log: log, failed: failed, to: to, dropped: m.Counter(Metric{
+	return &exports{log: log, failed: failed, told: told, to: to, dropped: m.Counter(Metric{
 		Name: "beaconpost_telemetry_spans_dropped_total", Help: "Spans that were not exported because 2,048 waited already.", Worry: "It grows: the collector is slow or away. Nothing else is late for it.",
 	})}
 }
@@ -49,7 +54,9 @@ func (e *exports) ended(signal string, err error) {
 		return
 	}
 	e.failed.WithLabelValues(signal).Inc()
-	e.log.Warn().Str("error", e.to.hide(err.Error())).Str("signal", signal).Msg("the collector was not reached")
+	e.told[signal].Do(func() {
+		e.log.Warn().Str("error", e.to.hide(err.Error())).Str("signal", signal).Msg("the collector was not reached")
+	})
 }
 
 // hide takes out of what an export failed with what is not for logs: the path of the URL and the headers, which have the keys of hosted collectors. A collector

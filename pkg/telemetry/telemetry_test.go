@@ -247,6 +247,22 @@ beaconpost_telemetry_exports_failed_total{signal="traces"} 1
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 }
 
+func TestACollectorThatIsAwayIsNotToldOfInEachBatch(t *testing.T) {
+	t.Parallel()
+	const batches = 4
+	var out bytes.Buffer
+	tel := open(t, telemetry.Config{LogWriter: &out, SampleRatio: 1, OTLP: telemetry.OTLP{Endpoint: "http://127.0.0.1:1"}})
+	for range batches * 512 {
+		_, span := tel.Tracer.Start(t.Context(), "work")
+		span.End()
+	}
+	shutdown(t, tel)
+	families, err := tel.Registry.Gather()
+	require.NoError(t, err)
+	require.Regexp(t, `value:"traces"\s*}\s*counter:{\s*value:[4-9]`, fmt.Sprint(families), "each is counted")
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+}
+
 func TestAnExportThatFailsDoesNotTellKeys(t *testing.T) {
 	t.Parallel()
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
