@@ -188,14 +188,20 @@ func describe(span trace.Span, r *http.Request, route string, status int, n *not
 	telemetry.Fail(span, strconv.Itoa(status), text)
 }
 
-const shortMost = 256
+const (
+	shortMost  = 256
+	methodMost = 32
+	errorMost  = 8 << 10 // with the stack of a panic
+)
 
 // short is a caller's text that spans may have. Thousands of them wait for a collector that is slow, and one that gets too much at once takes none of it.
-func short(text string) string {
-	if len(text) <= shortMost {
+func short(text string) string { return cut(text, shortMost) }
+
+func cut(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.Clone(strings.ToValidUTF8(text[:shortMost], ""))
+	return strings.Clone(strings.ToValidUTF8(text[:most], ""))
 }
 
 func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, route string, status, size int, elapsed time.Duration, n *note) {
@@ -207,7 +213,7 @@ func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, rout
 	if !event.Enabled() {
 		return // what follows is worked out for each request
 	}
-	event = event.Str("method", r.Method).Str("route", route).Int("status", status).Int("response_bytes", size).
+	event = event.Str("method", cut(r.Method, methodMost)).Str("route", route).Int("status", status).Int("response_bytes", size).
 		Int64("request_bytes", r.ContentLength).Dur("duration_ms", elapsed).
 		Str("trace_id", sc.TraceID().String()).Str("span_id", sc.SpanID().String())
 	if n.principal.Kind != "" {
@@ -217,7 +223,11 @@ func logRequest(log *zerolog.Logger, r *http.Request, sc trace.SpanContext, rout
 		}
 	}
 	if n.err != nil {
-		event = event.AnErr("error", n.err)
+		most := errorMost
+		if status < http.StatusInternalServerError && !n.aborted {
+			most = shortMost // some of it may be the caller's
+		}
+		event = event.Str("error", cut(n.err.Error(), most))
 	}
 	event.Msg("request")
 }

@@ -308,6 +308,17 @@ func TestSpans(t *testing.T) {
 	require.Equal(t, "500", failed["error.type"])
 }
 
+func TestLinesHaveNotMuchOfACallersText(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.read()
+	b.serve()
+	b.do(strings.Repeat("X", 100), "/v1/things/8", "")
+	lines := b.logged()
+	require.Len(t, lines, 1)
+	require.Len(t, lines[0]["method"], 32)
+}
+
 func attributes(span sdktrace.ReadOnlySpan) map[string]string {
 	all := map[string]string{}
 	for _, a := range span.Attributes() {

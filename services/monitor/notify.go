@@ -123,7 +123,7 @@ func (n *notifier) sendOne(ctx context.Context, o monitorpg.Outgoing) {
 	case err == nil:
 		n.delay.Observe(time.Since(o.Batch[0].DueAt).Seconds())
 	case !gone: // which is the tenant's doing
-		n.trouble("send messages", err)
+		n.trouble("send messages", mail.Unaddressed(err))
 	}
 }
 

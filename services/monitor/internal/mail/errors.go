@@ -13,6 +13,7 @@ import (
 // Failure is a recipient that the mail was not taken for.
 type Failure struct {
 	Address   string
+	Code      int // of the relay's answer; 0: there was none
 	Temporary bool
 	Err       error // what the relay said, in one line
 }
@@ -40,6 +41,19 @@ func (u *Undelivered) err() error {
 		return u
 	}
 	return nil
+}
+
+// Unaddressed is an error of sending without whom it was sent to, for logs: the relay's codes with how many recipients each was for, 0 being no answer.
+func Unaddressed(err error) error {
+	u, ok := errors.AsType[*Undelivered](err)
+	if !ok || u.nobody {
+		return err
+	}
+	codes := map[int]int{}
+	for _, f := range u.Failures {
+		codes[f.Code]++
+	}
+	return fmt.Errorf("mail not taken for %d recipients, by code: %v", len(u.Failures), codes)
 }
 
 // Temporary says whether sending again may help: unless everybody that was left out is refused for good. Whatever is between the operator and
@@ -88,7 +102,11 @@ func answered(err error) bool {
 func (s *Sender) refusal(address string, err error) Failure {
 	said, ok := errors.AsType[*textproto.Error](err)
 	permanent := ok && said.Code/100 == 5 && said.Code != 530
-	return Failure{Address: address, Temporary: !permanent, Err: s.readable(err)}
+	f := Failure{Address: address, Temporary: !permanent, Err: s.readable(err)}
+	if ok {
+		f.Code = said.Code
+	}
+	return f
 }
 
 // explain says what was being done, and why it ended if it was not the relay's doing.

@@ -193,3 +193,14 @@ func TestRefusals(t *testing.T) {
 	require.False(t, mail.Temporary(nil))
 	require.Empty(t, mail.Remaining(ops, nil))
 }
+
+func TestUnaddressedErrorsNameNobody(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("send: %w", &mail.Undelivered{Failures: []mail.Failure{
+		{Address: "a@example.com", Code: 550, Err: errors.New("550 no a@example.com")}, {Address: "b@example.com", Code: 550, Err: errors.New("550 no")},
+		{Address: "c@example.com", Err: errors.New("c@example.com: gone")},
+	}})
+	require.EqualError(t, mail.Unaddressed(err), "mail not taken for 3 recipients, by code: map[0:1 550:2]")
+	other := errors.New("smtp: connect: refused")
+	require.Equal(t, other, mail.Unaddressed(other))
+}
