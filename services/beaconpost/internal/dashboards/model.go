@@ -126,6 +126,10 @@ func use(service string) row {
 		graph("CPU", "Below what the container may use.", "short", "sum by (instance) ("+in(service, rate("process_cpu_seconds_total"))+")", "{{instance}}"),
 		graph("Resident memory", "Flat.", "bytes", in(service, of("process_resident_memory_bytes")), "{{instance}}"),
 		graph("Goroutines", "Follows the load, and comes back.", "short", in(service, of("go_goroutines")), "{{instance}}"),
+		{title: "Traces and metrics that the collector did not get", good: "0.", unit: "ops", queries: []query{
+			{"sum by (signal) (" + in(service, rate("beaconpost_telemetry_exports_failed_total")) + ")", "batches of {{signal}}"},
+			{"sum(" + in(service, rate("beaconpost_telemetry_spans_dropped_total")) + ")", "spans that found no room"},
+		}},
 		graph("Connections to Postgres", "Used below max.", "short", "sum by (state) ("+in(service, of("beaconpost_postgres_connections"))+")", "{{state}}"),
 	}}
 }
