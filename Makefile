@@ -104,7 +104,7 @@ fuzz: ## Fuzz every target for FUZZTIME each (FUZZTIME=1m)
 .PHONY: lint
 lint: bin/tools/golangci-lint bin/tools/buf ## Lint Go (golangci-lint, with the layering rules) and protobuf (buf)
 	bin/tools/buf lint
-	bin/tools/golangci-lint run $(PACKAGES)
+	bin/tools/golangci-lint run --allow-parallel-runners $(PACKAGES)
 
 .PHONY: generate
 generate: bin/tools/buf bin/tools/protoc-gen-go ## Write generated code again
