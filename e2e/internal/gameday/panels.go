@@ -52,18 +52,20 @@ func (r *recorded) panels(ctx context.Context, boards []observe.Dashboard, e *Ep
 	return list, nil
 }
 
-// movement says how far a series leaves, after a moment, what it was before: in spreads of that.
+// movement says how far a series leaves, after a moment, what it was before: in spreads of that. What grew before may go on growing.
 func (r *recorded) movement(samples []observe.Sample, at, from, to time.Time) float64 {
 	var before, after []float64
+	var calm []observe.Sample
 	for _, s := range samples {
 		switch {
 		case math.IsNaN(s.Value): // such as a quantile of nothing
 		case s.At.Before(at):
-			before = append(before, s.Value)
+			before, calm = append(before, s.Value), append(calm, s)
 		default:
 			after = append(after, s.Value)
 		}
 	}
+	drift := slope(calm)
 	expected := func(d time.Duration) int { return int(d / r.day.Interval) }
 	switch {
 	case len(before) == 0 && len(after) < fewest:
@@ -76,8 +78,12 @@ func (r *recorded) movement(samples []observe.Sample, at, from, to time.Time) fl
 	low, high := slices.Min(before), slices.Max(before)
 	spread := max(high-low, leastSpread*max(math.Abs(low), math.Abs(high)))
 	away := 0.0
-	for _, v := range after {
-		away = max(away, v-high, low-v)
+	for _, s := range samples {
+		if s.At.Before(at) || math.IsNaN(s.Value) {
+			continue
+		}
+		went := drift * s.At.Sub(at).Seconds()
+		away = max(away, s.Value-high-max(went, 0), low+min(went, 0)-s.Value)
 	}
 	switch {
 	case away == 0:
@@ -86,4 +92,25 @@ func (r *recorded) movement(samples []observe.Sample, at, from, to time.Time) fl
 		return farthest
 	}
 	return min(away/spread, farthest)
+}
+
+// slope is by how much a series changes per second, by least squares.
+func slope(samples []observe.Sample) float64 {
+	if len(samples) < 2 {
+		return 0
+	}
+	var t, v float64
+	n := float64(len(samples))
+	for _, s := range samples {
+		t, v = t+s.At.Sub(samples[0].At).Seconds()/n, v+s.Value/n
+	}
+	var above, below float64
+	for _, s := range samples {
+		d := s.At.Sub(samples[0].At).Seconds() - t
+		above, below = above+d*(s.Value-v), below+d*d
+	}
+	if below == 0 {
+		return 0
+	}
+	return above / below
 }

@@ -32,8 +32,11 @@ func TestAPanelMovesBySpreadsOfItsCalm(t *testing.T) {
 		want        float64
 	}{
 		"within":          {[]float64{8, 12, 10, 9}, []float64{11, 9, 10, 12}, 0},
-		"above":           {[]float64{8, 12, 10, 9}, []float64{11, 24, 10, 12}, 3},
+		"above":           {[]float64{8, 12, 10, 9}, []float64{11, 24, 10, 12}, 2.975},
 		"below":           {[]float64{8, 12, 10, 9}, []float64{11, 0, 10, 12}, 2},
+		"grows as before": {[]float64{0, 1, 2, 3}, []float64{4, 5, 6, 7}, 1. / 3},
+		"grows faster":    {[]float64{0, 1, 2, 3}, []float64{4, 20, 6, 7}, 16. / 3},
+		"falls as before": {[]float64{3, 2, 1, 0}, []float64{-1, -2, -3, -4}, 1. / 3},
 		"flat, a little":  {[]float64{100, 100, 100, 100}, []float64{100, 105, 100, 100}, .5},
 		"from nothing":    {[]float64{0, 0, 0, 0}, []float64{0, .1, .1, 0}, farthest},
 		"stays nothing":   {[]float64{0, 0, 0, 0}, []float64{0, 0, 0, 0}, 0},
