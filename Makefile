@@ -2,6 +2,8 @@
 
 MODULES := proto migrations pkg services/ingest services/delivery services/monitor services/beaconpost e2e
 PACKAGES := $(MODULES:%=./%/...)
+# Apart from the workspace, like the tools: Helm, BuildKit and Kubernetes' types must not choose the versions of what runs.
+APART := deploy
 BINARIES := $(wildcard services/*/cmd/*)
 TOOLS := bin/tools/golangci-lint bin/tools/buf bin/tools/protoc-gen-go bin/tools/nats-server
 
@@ -43,6 +45,16 @@ run: deps build ## Run the whole of Beaconpost on this machine (ARGS='…' for o
 .PHONY: test
 test: deps-test ## Run all tests (GOTEST='-run X' for go test's options)
 	go test -count=1 -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
+	@$(MAKE) test-deploy
+
+.PHONY: test-deploy
+test-deploy: ## Test the image and the Helm chart only
+	@scripts/deps.sh
+	cd $(APART) && GOWORK=off go test -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) ./...
+
+.PHONY: image
+image: ## Build the container image (needs Docker or another BuildKit)
+	docker buildx build --load --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag ghcr.io/beaconpost/beaconpost:$(VERSION) .
 
 .PHONY: race
 race: deps-test ## Run all tests with the race detector (needs a C compiler)
@@ -105,19 +117,21 @@ fuzz: ## Fuzz every target for FUZZTIME each (FUZZTIME=1m)
 lint: bin/tools/golangci-lint bin/tools/buf ## Lint Go (golangci-lint, with the layering rules) and protobuf (buf)
 	bin/tools/buf lint
 	bin/tools/golangci-lint run --allow-parallel-runners $(PACKAGES)
+	cd $(APART) && GOWORK=off ../bin/tools/golangci-lint run --allow-parallel-runners ./...
 
 .PHONY: generate
 generate: bin/tools/buf bin/tools/protoc-gen-go ## Write generated code again
 	bin/tools/buf generate
 	go generate $(PACKAGES)
+	cd $(APART) && GOWORK=off go generate ./...
 
 .PHONY: verify
 verify: bin/tools/buf bin/tools/protoc-gen-go ## Fail if generated code, go.mod files or formatting are stale, or a message changed incompatibly
-	@MODULES='$(MODULES)' scripts/verify.sh
+	@MODULES='$(MODULES) $(APART)' scripts/verify.sh
 
 .PHONY: boundaries
 boundaries: ## Build and vet each module alone, with nothing but what its go.mod names
-	@set -e; for module in $(MODULES); do \
+	@set -e; for module in $(MODULES) $(APART); do \
 		echo "boundaries: $$module"; \
 		(cd $$module && GOWORK=off go build ./... && GOWORK=off go vet ./...); \
 	done
