@@ -59,6 +59,19 @@ func TestKeygen(t *testing.T) {
 	run(t, nil, "keygen", "--id", "not an id").wantError(1, "id")
 }
 
+// After a rollback of a release the program is older than the schema: it has nothing to do, which is no failure.
+func TestMigrateLeavesANewerSchema(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn, err := pgx.Connect(t.Context(), db.OwnerURL)
+	require.NoError(t, err)
+	defer conn.Close(t.Context()) //nolint:errcheck // only written to
+	_, err = conn.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+	require.NoError(t, err)
+	environ := []string{"BEACONPOST_DATABASE_URL=" + db.OwnerURL}
+	require.Equal(t, "nothing to apply", run(t, environ, "migrate", "up").line())
+}
+
 func TestToken(t *testing.T) {
 	t.Parallel()
 	_, environ := servers(t)
