@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/beaconpost/beaconpost/deploy/internal/chart"
 )
@@ -52,6 +53,7 @@ var switches = map[string]string{
 	"pods":                   `{pod: {annotations: {a: b}, labels: {c: d}, nodeSelector: {e: f}, tolerations: [{key: g, operator: Exists}], affinity: {nodeAffinity: {}}, priorityClassName: p, env: [{name: SSL_CERT_DIR, value: /ca}], volumes: [{name: ca, secret: {secretName: ca}}], volumeMounts: [{name: ca, mountPath: /ca, readOnly: true}]}, ingest: {pod: {priorityClassName: q, nodeSelector: {e: g, h: i}}}, imagePullSecrets: [{name: r}], serviceAccount: {annotations: {s: t}}}`,
 	"image":                  `image: {repository: registry.example/beaconpost, tag: 1.2.3, digest: "sha256:0123456789012345678901234567890123456789012345678901234567890123"}`,
 	"names":                  `{fullnameOverride: other, nameOverride: bp}`,
+	"long names":             `{fullnameOverride: as-long-a-name-as-anybody-could-think-of-and-then-some, monitor: {regions: [{name: a-region-of-thirty-two-character}]}, image: {tag: v1.2.3-0.20261125004012-abcdefabcdef-and-what-else-there-is-to-say}}`,
 }
 
 // cases are the values of every example and every switch.
@@ -136,13 +138,27 @@ func TestLintAndTypes(t *testing.T) {
 					require.Empty(t, o.Namespace, "a release is where Helm puts it")
 					require.Equal(t, chart.Release, o.Labels["app.kubernetes.io/instance"], "%s %s", o.Kind, o.Name)
 					require.Equal(t, "Helm", o.Labels["app.kubernetes.io/managed-by"], "%s %s", o.Kind, o.Name)
-					for _, value := range o.Labels {
-						require.LessOrEqual(t, len(value), 63)
-					}
+					requireNames(t, o)
 				}
 				require.NotEmpty(t, r.Notes)
 			}
 		})
+	}
+}
+
+// requireNames wants names and labels that the API server takes.
+func requireNames(t *testing.T, o chart.Object) {
+	t.Helper()
+	require.Empty(t, validation.IsDNS1123Subdomain(o.Name), "%s %s", o.Kind, o.Name)
+	if o.Kind == "Service" {
+		require.Empty(t, validation.IsDNS1035Label(o.Name), o.Name)
+	}
+	for key, value := range o.Labels {
+		require.Empty(t, validation.IsQualifiedName(key), "%s of %s", key, o.Name)
+		require.Empty(t, validation.IsValidLabelValue(value), "%s of %s", key, o.Name)
+	}
+	for key := range o.Annotations {
+		require.Empty(t, validation.IsQualifiedName(key), "%s of %s", key, o.Name)
 	}
 }
 

@@ -25,7 +25,9 @@ func TestReplicasAreSaidOnce(t *testing.T) {
 		}
 		for _, s := range chart.All[keda.ScaledObject](r) {
 			scaled[s.Spec.ScaleTargetRef.Name]++
-			require.LessOrEqual(t, *s.Spec.MinReplicaCount, *s.Spec.MaxReplicaCount)
+			require.NoError(t, keda.CheckReplicaCountBoundsAreValid(s))
+			require.NoError(t, keda.CheckFallbackValid(s))
+			require.NoError(t, keda.ValidateTriggers(s.Spec.Triggers))
 			require.GreaterOrEqual(t, *s.Spec.MinReplicaCount, int32(1), "partitions and retries need somebody, with nothing to deliver too")
 		}
 		for _, d := range chart.All[apps.Deployment](r) {

@@ -13,8 +13,11 @@ mkdir -p "$1"
 root=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 
-bundle=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
-[[ -s $bundle ]] || fail "there are no certificates of authorities in $bundle: set CA_BUNDLE"
+# Where Debian, Fedora, and Alpine and macOS have them.
+for bundle in ${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem}; do
+	[[ -s $bundle ]] && break
+done
+[[ -s $bundle ]] || fail 'certificates of authorities were not found: install ca-certificates, or set CA_BUNDLE to the file'
 
 # The same sources and the same Go give the same bytes, wherever they are: no path of this machine (-trimpath), no state of a checkout (-buildvcs) and no C
 # library is in the program, and its modules are those of its own go.mod, not of the workspace. What it lacks is for debuggers only (-s -w): traces of panics

@@ -65,7 +65,7 @@ func TestMigrateLeavesANewerSchema(t *testing.T) {
 	db := pgtest.New(t)
 	conn, err := pgx.Connect(t.Context(), db.OwnerURL)
 	require.NoError(t, err)
-	defer conn.Close(t.Context()) //nolint:errcheck // only written to
+	defer conn.Close(t.Context())
 	_, err = conn.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
 	require.NoError(t, err)
 	environ := []string{"BEACONPOST_DATABASE_URL=" + db.OwnerURL}

@@ -19,7 +19,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "beaconpost.labels" -}}
 {{ include "beaconpost.selector" . }}
-app.kubernetes.io/version: {{ include "beaconpost.tag" . | trunc 63 | quote }}
+app.kubernetes.io/version: {{ include "beaconpost.tag" . | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: beaconpost
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
