@@ -190,7 +190,7 @@ func TestNobodyReachesTheCluster(t *testing.T) {
 	require.False(t, reaches(t, r, podOf(t, r, "delivery"), probe))
 }
 
-// Ports that are permitted are the only ones that can be reached, except for the mail relay's.
+// Ports that are permitted are the only ones that can be reached, except for those of the mail relay, the resolver and canaries.
 func TestPermittedPorts(t *testing.T) {
 	t.Parallel()
 	r := render(t, switched(t, "network policies"))
@@ -198,10 +198,14 @@ func TestPermittedPorts(t *testing.T) {
 		require.True(t, reaches(t, r, podOf(t, r, name), to("93.184.216.34:443")), name)
 		require.False(t, reaches(t, r, podOf(t, r, name), to("93.184.216.34:80")), name)
 		require.Equal(t, name != "delivery", reaches(t, r, podOf(t, r, name), to("93.184.216.34:587")), "the mail relay, from %s", name)
+		require.Equal(t, name != "delivery", reaches(t, r, podOf(t, r, name), to("93.184.216.34:853")), "a canary, from %s", name)
 		require.True(t, reaches(t, r, podOf(t, r, name), to("10.1.1.1:25")), "what values add")
 		require.True(t, reaches(t, r, podOf(t, r, name), destination{pod: map[string]string{"app": "collector"}, protocol: core.ProtocolTCP, port: 4318}), name)
 	}
 	require.True(t, reaches(t, r, podOf(t, r, "delivery"), to("93.184.216.34:8443")))
+	resolver := to("93.184.216.34:53")
+	resolver.protocol = core.ProtocolUDP
+	require.True(t, reaches(t, r, podOf(t, r, "monitor-default"), resolver), "BEACONPOST_MONITOR_NAMESERVER")
 	require.True(t, reaches(t, r, podOf(t, r, "monitor-default"), to("192.168.1.1:443")), "BEACONPOST_MONITOR_NETWORK_ALLOW_PRIVATE")
 	require.False(t, reaches(t, r, podOf(t, r, "delivery"), to("192.168.1.1:443")), "which is not delivery's")
 }

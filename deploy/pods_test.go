@@ -297,8 +297,12 @@ func TestMigrations(t *testing.T) {
 		require.Equal(t, "pre-upgrade", hook(job(name, true)), name)
 		require.NotEqual(t, job(name, false).Name, job(name, true).Name, "a Job of the release and a hook are not the same")
 	}
-	other := chart.Over(switched(t, "own servers"), chart.Values{"image": map[string]any{"tag": "0.0.9"}})
-	require.NotEqual(t, job("own servers", false).Name, chart.All[batch.Job](render(t, other))[0].Name, "a Job's template cannot be changed")
+	for _, change := range []string{`image: {tag: 0.0.9}`, `pod: {labels: {a: b}}`, `migrations: {pod: {nodeSelector: {a: b}}}`, `migrations: {backoffLimit: 3}`, `imagePullSecrets: [{name: a}]`} {
+		other := chart.All[batch.Job](render(t, chart.Over(switched(t, "own servers"), parse(t, change))))[0]
+		require.NotEqual(t, job("own servers", false).Name, other.Name, "%s: a Job's template cannot be changed", change)
+	}
+	unchanged := chart.Over(switched(t, "own servers"), parse(t, `ingest: {replicas: 5}`))
+	require.Equal(t, job("own servers", false).Name, chart.All[batch.Job](render(t, unchanged))[0].Name)
 	from := job("migrations by another", false).Spec.Template.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef
 	require.Equal(t, []string{"owner", "BEACONPOST_DATABASE_URL"}, []string{from.Name, from.Key})
 }
