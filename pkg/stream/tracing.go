@@ -20,6 +20,9 @@ const system = "nats" // messaging.system
 
 // published starts the span of a message (OpenTelemetry semantic conventions, messaging) and has the message tell of it. It gives nil if nobody would see it.
 func published(t *telemetry.Tracer, msg *nats.Msg, group []DeliveryReady) trace.Span {
+	if !t.Exports() {
+		return nil // before a name is made
+	}
 	ctx, span := t.Joint(context.Background(), "publish "+destination(msg.Subject), trace.SpanKindProducer, contexts(group))
 	if !span.IsRecording() {
 		return nil

@@ -136,6 +136,3 @@ func ObserveIn(traceID string, sampled bool, to prometheus.Observer, value float
 	}
 	to.Observe(value)
 }
-
-// Sampled says whether the trace of ctx is exported.
-func Sampled(ctx context.Context) bool { return trace.SpanContextFromContext(ctx).IsSampled() }

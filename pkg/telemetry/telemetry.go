@@ -177,12 +177,3 @@ func (*header) Set(string, string) {}
 
 // Keys implements propagation.TextMapCarrier.
 func (*header) Keys() []string { return []string{traceparent} }
-
-// TraceID gives the id of the trace in ctx, "" if there is none.
-func TraceID(ctx context.Context) string {
-	sc := trace.SpanContextFromContext(ctx)
-	if !sc.HasTraceID() {
-		return ""
-	}
-	return sc.TraceID().String()
-}

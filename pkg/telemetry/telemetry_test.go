@@ -74,8 +74,8 @@ func TestWithoutAnExporterSpansHaveIDs(t *testing.T) {
 	defer span.End()
 	require.True(t, span.SpanContext().IsValid())
 	require.False(t, span.SpanContext().IsSampled(), "nobody would get it")
-	require.Equal(t, span.SpanContext().TraceID().String(), telemetry.TraceID(ctx))
-	require.Len(t, telemetry.TraceID(ctx), 32)
+	require.Equal(t, span.SpanContext().TraceID().String(), traceOf(ctx))
+	require.Len(t, traceOf(ctx), 32)
 	shutdown(t, tel)
 }
 
@@ -85,7 +85,7 @@ func TestTraceparentRoundTrip(t *testing.T) {
 	ctx, span := tel.Tracer.Start(t.Context(), "work")
 	defer span.End()
 	text := telemetry.Traceparent(ctx)
-	require.Equal(t, "00-"+telemetry.TraceID(ctx)+"-"+span.SpanContext().SpanID().String()+"-00", text)
+	require.Equal(t, "00-"+traceOf(ctx)+"-"+span.SpanContext().SpanID().String()+"-00", text)
 
 	elsewhere := telemetry.WithTraceparent(t.Context(), text)
 	require.Equal(t, text, telemetry.Traceparent(elsewhere))
@@ -98,19 +98,19 @@ func TestTraceparentRoundTrip(t *testing.T) {
 func TestTextThatIsNoTraceContextIsIgnored(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, telemetry.Traceparent(t.Context()))
-	require.Empty(t, telemetry.TraceID(t.Context()))
-	require.Equal(t, traceID, telemetry.TraceID(telemetry.WithTraceparent(t.Context(), traceparent)))
+	require.Empty(t, traceOf(t.Context()))
+	require.Equal(t, traceID, traceOf(telemetry.WithTraceparent(t.Context(), traceparent)))
 	for _, text := range []string{
 		"", "00", "garbage", traceparent + "-more", strings.ToUpper(traceparent), "ff" + traceparent[2:],
 		"00-" + strings.Repeat("0", 32) + "-00f067aa0ba902b7-01", "00-" + traceID + "-0000000000000000-01", "\x00\n" + traceparent,
 	} {
 		ctx := telemetry.WithTraceparent(t.Context(), text)
-		require.Emptyf(t, telemetry.TraceID(ctx), "%q", text)
+		require.Emptyf(t, traceOf(ctx), "%q", text)
 		require.Emptyf(t, telemetry.Traceparent(ctx), "%q", text)
 	}
 	// What a caller sends does not replace a trace with nothing.
 	known := telemetry.WithTraceparent(t.Context(), traceparent)
-	require.Equal(t, traceID, telemetry.TraceID(telemetry.WithTraceparent(known, "garbage")))
+	require.Equal(t, traceID, traceOf(telemetry.WithTraceparent(known, "garbage")))
 }
 
 func FuzzWithTraceparent(f *testing.F) {
@@ -121,10 +121,10 @@ func FuzzWithTraceparent(f *testing.F) {
 		ctx := telemetry.WithTraceparent(t.Context(), text)
 		made := telemetry.Traceparent(ctx)
 		if made == "" {
-			require.Empty(t, telemetry.TraceID(ctx))
+			require.Empty(t, traceOf(ctx))
 			return
 		}
-		require.Contains(t, text, telemetry.TraceID(ctx))
+		require.Contains(t, text, traceOf(ctx))
 		require.Equal(t, made, telemetry.Traceparent(telemetry.WithTraceparent(t.Context(), made)))
 	})
 }

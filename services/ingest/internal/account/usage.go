@@ -1,6 +1,7 @@
 package account
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/beaconpost/beaconpost/pkg/fault"
@@ -63,12 +64,12 @@ const (
 	Daily  Step = "day"
 )
 
-// length of a bucket, and how many there may be.
-func (s Step) length() (bucket time.Duration, most int) {
+// length of a bucket, and how many days there may be.
+func (s Step) length() (bucket time.Duration, days int) {
 	if s == Daily {
 		return 24 * time.Hour, 400
 	}
-	return time.Hour, 92 * 24
+	return time.Hour, 92
 }
 
 // Period is whole buckets: From is the beginning of one, Until the end of one.
@@ -81,9 +82,7 @@ type Period struct {
 // NewPeriod gives the buckets from the one that from is in to the one that ends with or after to. The zero time as to is now, as from a day (of hours) or 30 (of
 // days) before to.
 func NewPeriod(from, to time.Time, step Step, now time.Time) (Period, error) {
-	// What RFC 3339 can say in any time zone.
-	const firstYear, lastYear = 1970, 9998
-	bucket, most := step.length()
+	bucket, days := step.length()
 	if to.IsZero() {
 		to = now
 	}
@@ -98,10 +97,18 @@ func NewPeriod(from, to time.Time, step Step, now time.Time) (Period, error) {
 	if p.Until.Before(to) {
 		p.Until = p.Until.Add(bucket)
 	}
-	if !from.Before(to) || p.Asked > time.Duration(most)*bucket || p.From.Year() < firstYear || p.Until.Year() > lastYear {
-		return Period{}, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days for hours and 400 for days, both in the years 1970 to 9998.")
+	if !from.Before(to) || p.Asked > time.Duration(days)*24*time.Hour || !Sayable(p.From) || !Sayable(p.Until) {
+		return Period{}, InvalidPeriod(days)
 	}
 	return p, nil
+}
+
+// Sayable says whether a time is in the years 1970 to 9998, which RFC 3339 can say in any time zone.
+func Sayable(t time.Time) bool { return t.Year() >= 1970 && t.Year() <= 9998 }
+
+// InvalidPeriod says what a period has to be that may be of so many days.
+func InvalidPeriod(days int) error {
+	return fault.Invalid("invalid_range", "from", "Expected a time before to, by at most "+strconv.Itoa(days)+" days, both in the years 1970 to 9998.")
 }
 
 // End gives the end of a bucket that begins at begin.

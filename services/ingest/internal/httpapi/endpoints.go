@@ -14,6 +14,7 @@ import (
 	"github.com/beaconpost/beaconpost/pkg/backoff"
 	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
 )
 
@@ -225,7 +226,7 @@ type recoveryView struct {
 func (h *Handlers) recoverEndpoint(ctx context.Context, in *recoverInput) (*struct{ Body recoveryView }, error) {
 	until := time.Now().UTC().Truncate(time.Millisecond)
 	since := in.Body.Since.UTC()
-	if since.Year() < firstYear || since.After(time.Now()) {
+	if !account.Sayable(since) || since.After(time.Now()) {
 		return nil, fault.Invalid("invalid_recovery", "since", "Expected a time that has passed, not before 1970.")
 	}
 	found, e, err := h.Endpoints.Recover(ctx, httpapi.Tenant(ctx), in.ID, since, until)

@@ -6,17 +6,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/histogram"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
+	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/endpoint"
-)
-
-const (
-	statsDefault = 24 * time.Hour
-	statsMost    = 92 * 24 * time.Hour
-	// What RFC 3339 can say in any time zone.
-	firstYear, lastYear = 1970, 9998
 )
 
 type statsInput struct {
@@ -56,24 +49,15 @@ type statsView struct {
 }
 
 func (h *Handlers) endpointStats(ctx context.Context, in *statsInput) (*struct{ Body statsView }, error) {
-	from, to := in.From.UTC().Truncate(time.Hour), in.To.UTC()
-	if in.To.IsZero() {
-		to = time.Now().UTC()
-	}
-	if in.From.IsZero() {
-		from = to.Add(-statsDefault).Truncate(time.Hour)
-	}
-	if end := to.Truncate(time.Hour); end != to {
-		to = end.Add(time.Hour)
-	}
-	if !from.Before(to) || to.Sub(from) > statsMost || from.Year() < firstYear || to.Year() > lastYear {
-		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 92 days, both in the years 1970 to 9998.")
-	}
-	hours, err := h.Endpoints.Stats(ctx, httpapi.Tenant(ctx), in.ID, from, to)
+	period, err := account.NewPeriod(in.From, in.To, account.Hourly, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	view := statsView{EndpointID: in.ID, From: from, To: to, Hours: make([]hourView, len(hours))}
+	hours, err := h.Endpoints.Stats(ctx, httpapi.Tenant(ctx), in.ID, period.From, period.Until)
+	if err != nil {
+		return nil, err
+	}
+	view := statsView{EndpointID: in.ID, From: period.From, To: period.Until, Hours: make([]hourView, len(hours))}
 	var total endpoint.Hour
 	for i := range hours {
 		total.Add(&hours[i])

@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/beaconpost/beaconpost/pkg/auth"
-	"github.com/beaconpost/beaconpost/pkg/fault"
 	"github.com/beaconpost/beaconpost/pkg/httpapi"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/services/ingest/internal/account"
@@ -139,13 +138,13 @@ func (h *Handlers) usageOf(ctx context.Context, t tenant.ID, query UsageQuery) (
 	return &struct{ Body usageReportView }{view}, nil
 }
 
-// topMost bounds the hours of all tenants that are added up for one answer.
-const topMost = 31 * 24 * time.Hour
+// topDays bounds the hours of all tenants that are added up for one answer.
+const topDays = 31
 
 func (h *Handlers) topUsage(ctx context.Context, in *topUsageInput) (*struct{ Body topUsageView }, error) {
 	period, err := account.NewPeriod(in.From, in.To, account.Hourly, time.Now())
-	if err != nil || period.Asked > topMost {
-		return nil, fault.Invalid("invalid_range", "from", "Expected a time before to, by at most 31 days, both in the years 1970 to 9998.")
+	if err != nil || period.Asked > topDays*24*time.Hour {
+		return nil, account.InvalidPeriod(topDays)
 	}
 	counted, top, err := h.Accounts.TopUsage(ctx, period, account.UsageSort(in.Sort), in.Limit)
 	if err != nil {
