@@ -97,7 +97,7 @@ func TestWithoutAStreamMessagesFail(t *testing.T) {
 	b.pub.Retry(message(time.Now()))
 	published, failed, skipped := b.pub.settled(2)
 	require.Equal(t, []int{0, 2, 0}, []int{published, failed, skipped})
-	require.NoError(t, stream.EnsureDeliveries(t.Context(), b.js, 1))
+	require.NoError(t, topology(t, b.nc, 1).Deliveries(t.Context()))
 	b.pub.Ready(message(time.Now()))
 	published, _, _ = b.pub.settled(3)
 	require.Equal(t, 1, published)

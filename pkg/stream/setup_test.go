@@ -78,6 +78,14 @@ func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 	return js
 }
 
+// topology is that of a process of its own.
+func topology(t *testing.T, nc *nats.Conn, replicas int) *stream.Topology {
+	t.Helper()
+	kept, err := stream.NewTopology(nc, replicas, telemetry.Silent(prometheus.NewRegistry()))
+	require.NoError(t, err)
+	return kept
+}
+
 // counted is a publisher with its metrics.
 type counted struct {
 	*stream.Publisher
@@ -139,7 +147,7 @@ func setup(t *testing.T) *bench {
 	b := &bench{broker: newBroker(t)}
 	b.nc = connect(t, b.address())
 	b.js = jetStream(t, b.nc)
-	require.NoError(t, stream.EnsureDeliveries(t.Context(), b.js, 1))
+	require.NoError(t, topology(t, b.nc, 1).Deliveries(t.Context()))
 	b.pub = newPublisher(t, b.nc)
 	return b
 }

@@ -19,27 +19,41 @@ const (
 	maxAckPending   = 4096
 )
 
-// EnsureDeliveries creates the delivery stream and its consumers, or brings them to the declared configuration. Replicas is the
-// number of copies the broker keeps (1, 3 or 5). It may be called by any service at any time, for example after the broker
-// lost its directory.
-func EnsureDeliveries(ctx context.Context, js jetstream.JetStream, replicas int) error {
-	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:              subject.StreamDeliveries,
-		Description:       "Due deliveries and retry schedules. Disposable: rebuilt from Postgres.",
-		Subjects:          []string{subject.ReadyAll, subject.RetryAll},
-		Retention:         jetstream.WorkQueuePolicy,
-		Storage:           jetstream.FileStorage,
-		Replicas:          replicas,
-		Discard:           jetstream.DiscardOld,
-		Duplicates:        duplicateWindow,
-		AllowMsgSchedules: true,
-		AllowDirect:       true,
-	})
-	if err != nil {
-		return fmt.Errorf("ensure stream %s: %w", subject.StreamDeliveries, err)
+// The versions of what is declared here. A change of a declaration is a new version: the newest one that has been at the broker counts, whatever
+// older processes of the same upgrade declare (docs/adr/0017-versions-of-streams.md). testdata/topology has every version that there was.
+const (
+	deliveriesVersion = 1
+	checksVersion     = 1
+)
+
+// declaration is a stream and consumers of it as they are to be.
+type declaration struct {
+	version   int
+	stream    jetstream.StreamConfig
+	consumers []jetstream.ConsumerConfig
+	// owned is what the names of consumers begin with that are removed if they are not declared; "": none is.
+	owned string
+}
+
+func deliveries(replicas int) declaration {
+	d := declaration{
+		version: deliveriesVersion,
+		stream: jetstream.StreamConfig{
+			Name:              subject.StreamDeliveries,
+			Description:       "Due deliveries and retry schedules. Disposable: rebuilt from Postgres.",
+			Subjects:          []string{subject.ReadyAll, subject.RetryAll},
+			Retention:         jetstream.WorkQueuePolicy,
+			Storage:           jetstream.FileStorage,
+			Replicas:          replicas,
+			Discard:           jetstream.DiscardOld,
+			Duplicates:        duplicateWindow,
+			AllowMsgSchedules: true,
+			AllowDirect:       true,
+		},
+		owned: subject.DurablePrefix,
 	}
 	for shard := range subject.Shards {
-		_, err := s.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		d.consumers = append(d.consumers, jetstream.ConsumerConfig{
 			Durable:       subject.Durable(shard),
 			FilterSubject: subject.Ready(shard),
 			AckPolicy:     jetstream.AckExplicitPolicy,
@@ -48,11 +62,39 @@ func EnsureDeliveries(ctx context.Context, js jetstream.JetStream, replicas int)
 			MaxAckPending: maxAckPending,
 			MaxWaiting:    512,
 		})
-		if err != nil {
-			return fmt.Errorf("ensure consumer %s: %w", subject.Durable(shard), err)
-		}
 	}
-	return nil
+	return d
+}
+
+// checks has the consumers of the regions given. Other regions' are declared by their own probers.
+func checks(replicas int, regions ...string) declaration {
+	d := declaration{
+		version: checksVersion,
+		stream: jetstream.StreamConfig{
+			Name:              subject.StreamChecks,
+			Description:       "Schedules of monitors and checks that are due. Disposable: rebuilt from Postgres.",
+			Subjects:          []string{subject.ScheduleAll, subject.ConfirmAll, subject.CheckDueAll},
+			Retention:         jetstream.WorkQueuePolicy,
+			Storage:           jetstream.FileStorage,
+			Replicas:          replicas,
+			Discard:           jetstream.DiscardOld,
+			AllowMsgSchedules: true,
+			AllowMsgTTL:       true,
+			AllowDirect:       true,
+		},
+	}
+	for _, region := range regions {
+		d.consumers = append(d.consumers, jetstream.ConsumerConfig{
+			Durable:       subject.Prober(region),
+			FilterSubject: subject.CheckDue(region),
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       AckWait,
+			MaxDeliver:    1, // a prober that dies with a check costs that slot
+			MaxAckPending: maxAckPending,
+			MaxWaiting:    512,
+		})
+	}
+	return d
 }
 
 // CancelRetry removes the scheduled retry of a delivery, if there is one. A retry that fired already is not touched.
@@ -68,41 +110,4 @@ func CancelRetry(ctx context.Context, js jetstream.JetStream, m DeliveryReady) e
 		return fmt.Errorf("purge retry schedule: %w", err)
 	}
 	return nil
-}
-
-// EnsureChecks creates the stream of monitors' checks, or brings it to the declared configuration. It may be called by any service at any time.
-func EnsureChecks(ctx context.Context, js jetstream.JetStream, replicas int) error {
-	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:              subject.StreamChecks,
-		Description:       "Schedules of monitors and checks that are due. Disposable: rebuilt from Postgres.",
-		Subjects:          []string{subject.ScheduleAll, subject.ConfirmAll, subject.CheckDueAll},
-		Retention:         jetstream.WorkQueuePolicy,
-		Storage:           jetstream.FileStorage,
-		Replicas:          replicas,
-		Discard:           jetstream.DiscardOld,
-		AllowMsgSchedules: true,
-		AllowMsgTTL:       true,
-		AllowDirect:       true,
-	})
-	if err != nil {
-		return fmt.Errorf("ensure stream %s: %w", subject.StreamChecks, err)
-	}
-	return nil
-}
-
-// EnsureProber creates the consumer that the probers of a region share. A check is handed out once: a prober that dies with it costs that slot.
-func EnsureProber(ctx context.Context, js jetstream.JetStream, region string) (jetstream.Consumer, error) {
-	c, err := js.CreateOrUpdateConsumer(ctx, subject.StreamChecks, jetstream.ConsumerConfig{
-		Durable:       subject.Prober(region),
-		FilterSubject: subject.CheckDue(region),
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
-		MaxDeliver:    1,
-		MaxAckPending: maxAckPending,
-		MaxWaiting:    512,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ensure consumer %s: %w", subject.Prober(region), err)
-	}
-	return c, nil
 }

@@ -26,7 +26,7 @@ func (b *bench) consumers() (names []string) {
 	return names
 }
 
-func TestEnsureDeliveriesDeclaresTheTopology(t *testing.T) {
+func TestDeliveriesDeclaresTheTopology(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s, err := b.js.Stream(t.Context(), subject.StreamDeliveries)
@@ -51,7 +51,7 @@ func TestEnsureDeliveriesDeclaresTheTopology(t *testing.T) {
 	}
 }
 
-func TestEnsureDeliveriesAgainChangesNothing(t *testing.T) {
+func TestDeliveriesAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	waiting := message(time.Now())
@@ -61,7 +61,7 @@ func TestEnsureDeliveriesAgainChangesNothing(t *testing.T) {
 	var all sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
-		all.Go(func() { errs[i] = stream.EnsureDeliveries(t.Context(), b.js, 1) })
+		all.Go(func() { errs[i] = topology(t, b.nc, 1).Deliveries(t.Context()) })
 	}
 	all.Wait()
 	for _, err := range errs {
@@ -71,7 +71,7 @@ func TestEnsureDeliveriesAgainChangesNothing(t *testing.T) {
 	require.Equal(t, waiting.DeliveryID, b.next(waiting.Tenant).message.DeliveryID, "what was there is still there")
 }
 
-func TestEnsureDeliveriesRepairs(t *testing.T) {
+func TestDeliveriesRepairs(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.js.DeleteConsumer(t.Context(), subject.StreamDeliveries, subject.Durable(3)))
@@ -79,7 +79,7 @@ func TestEnsureDeliveriesRepairs(t *testing.T) {
 		Durable: subject.Durable(4), FilterSubject: subject.Ready(4), AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5,
 	})
 	require.NoError(t, err)
-	require.NoError(t, stream.EnsureDeliveries(t.Context(), b.js, 1))
+	require.NoError(t, topology(t, b.nc, 1).Deliveries(t.Context()))
 	require.Len(t, b.consumers(), subject.Shards)
 	c, err := b.js.Consumer(t.Context(), subject.StreamDeliveries, subject.Durable(4))
 	require.NoError(t, err)
@@ -87,14 +87,15 @@ func TestEnsureDeliveriesRepairs(t *testing.T) {
 	require.Equal(t, -1, c.CachedInfo().Config.MaxDeliver)
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamDeliveries))
-	require.NoError(t, stream.EnsureDeliveries(t.Context(), b.js, 1))
+	require.NoError(t, topology(t, b.nc, 1).Deliveries(t.Context()))
 	require.Len(t, b.consumers(), subject.Shards)
 }
 
-func TestEnsureDeliveriesSaysWhatItCannotDo(t *testing.T) {
+func TestDeliveriesSaysWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	require.ErrorContains(t, stream.EnsureDeliveries(t.Context(), b.js, 3), "ensure stream DELIVERIES", "one server keeps no three copies")
+	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamDeliveries))
+	require.ErrorContains(t, topology(t, b.nc, 3).Deliveries(t.Context()), "ensure stream DELIVERIES", "one server keeps no three copies")
 }
 
 func TestOldestReady(t *testing.T) {

@@ -27,10 +27,11 @@ const (
 	TestGroup = "delivery"
 	// Shards is how many ready subjects tenants are spread over.
 	Shards = 16
+	// DurablePrefix is what the names of the shards' consumers begin with.
+	DurablePrefix = "delivery-"
 
-	readyPrefix   = "deliveries.ready."
-	retryPrefix   = "deliveries.retry."
-	durablePrefix = "delivery-"
+	readyPrefix = "deliveries.ready."
+	retryPrefix = "deliveries.retry."
 )
 
 // Shard gives the shard of a tenant, in [0, Shards): its id's last byte, which is random in a UUIDv7. beaconpost_shard in the database says the same.
@@ -46,7 +47,7 @@ func Retry(deliveryID uuid.UUID) string { return retryPrefix + deliveryID.String
 func IsRetry(subject string) bool { return strings.HasPrefix(subject, retryPrefix) }
 
 // Durable names the durable consumer of a shard.
-func Durable(shard int) string { return durablePrefix + strconv.Itoa(shard) }
+func Durable(shard int) string { return DurablePrefix + strconv.Itoa(shard) }
 
 // MessageID is the Nats-Msg-Id of the first message for an attempt: the broker drops a second one within its duplicate window.
 func MessageID(deliveryID uuid.UUID, attempt int) string {

@@ -182,6 +182,7 @@ func DescribeMetrics(m *telemetry.Metrics) {
 	httpapi.DescribeMetrics(m)
 	stream.DescribeMetrics(m)
 	stream.DescribeLag(m)
+	stream.DescribeTopology(m)
 	newObserver(m, zerolog.Nop())
 	workGauges(m, 0, nil, nil)
 	queues(m, 0, nil)

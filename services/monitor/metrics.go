@@ -194,6 +194,7 @@ func DescribeMetrics(m *telemetry.Metrics) {
 	httpapi.DescribeMetrics(m)
 	stream.DescribeMetrics(m)
 	stream.DescribeLag(m)
+	stream.DescribeTopology(m)
 	newObserver(m, "", zerolog.Nop())
 	notifierMetrics(m)
 	gauges(m, "", working{})

@@ -34,6 +34,7 @@ type parts struct {
 	store     *monitorpg.Store
 	prober    *probe.Prober
 	engine    *monitor.Engine
+	topology  *stream.Topology
 	schedules *monitorstream.Schedules
 	lag       *stream.Lag // of the stream's consumers
 }
@@ -86,7 +87,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 }
 
 func (p *parts) startSchedules() (err error) {
-	p.schedules, err = monitorstream.NewSchedules(p.platform.NATS, p.cfg.StreamReplicas, source{p.store}, p.obs.compared, p.obs.Trouble, p.platform.Telemetry.Log)
+	p.topology, err = stream.NewTopology(p.platform.NATS, p.cfg.StreamReplicas, p.platform.Telemetry)
+	if err != nil {
+		return err
+	}
+	p.schedules, err = monitorstream.NewSchedules(p.platform.NATS, p.topology, source{p.store}, p.obs.compared, p.obs.Trouble, p.platform.Telemetry.Log)
 	if err != nil {
 		return err
 	}
@@ -109,10 +114,7 @@ func (p *parts) startEngine() (err error) {
 		return err
 	}
 	p.platform.Push("engine", p.cfg.ShutdownGrace, p.engine.Stop)
-	consumer, err := monitorstream.NewConsumer(p.platform.NATS, cfg.Region, p.cfg.StreamReplicas, p.engine.Submit, p.platform.Telemetry.Log)
-	if err != nil {
-		return err
-	}
+	consumer := monitorstream.NewConsumer(p.platform.NATS, cfg.Region, p.topology, p.engine.Submit, p.platform.Telemetry.Log)
 	p.platform.Push("consumer", 5*time.Second, consumer.Stop)
 	gauges(p.platform.Telemetry.Metrics, cfg.Region, working{
 		inFlight: p.engine.InFlight, loading: p.engine.Loading, waiting: p.engine.Waiting, age: p.engine.Age, egress: egress.IsUp, live: consumer.Live, most: cfg.Concurrency,

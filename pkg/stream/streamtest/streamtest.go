@@ -1,6 +1,6 @@
 // Package streamtest gives each test its own broker.
 //
-// It owns a NATS server with JetStream per call, on a directory and a port that vanish with the test. Tests that
+// It owns a NATS server with JetStream per call, or a cluster of them, on directories and ports that vanish with the test. Tests that
 // restart a broker or wipe its directory use natsembed directly.
 package streamtest
 

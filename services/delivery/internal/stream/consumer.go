@@ -27,30 +27,36 @@ const (
 	pullExpiry   = 10 * time.Second // a lost consumer is noticed after this
 	retryPause   = 500 * time.Millisecond
 	releaseDelay = 500 * time.Millisecond
-	ensureLimit  = 10 * time.Second
+	ensureLimit  = 30 * time.Second // seventeen things, each agreed upon by three servers
+	ensureEvery  = time.Minute
 )
 
 // Consumer feeds the engine from all shards.
 type Consumer struct {
 	js       jetstream.JetStream
-	replicas int
+	topology *stream.Topology
 	submit   func(context.Context, []delivery.Ticket)
 	log      zerolog.Logger
 	tracer   *telemetry.Tracer
 	group    *lifecycle.Group
 
 	ensuring sync.Mutex
-	ensured  time.Time // when the topology was last declared; guarded by ensuring
+	ensured  time.Time // when the topology was last seen to be in place; guarded by ensuring
 	live     atomic.Int32
 }
 
-// NewConsumer starts one loop per shard; submit blocks while the engine is full. Stop it.
+// NewConsumer starts one loop per shard, on streams of that many copies; submit blocks while the engine is full. Stop it.
 func NewConsumer(nc *nats.Conn, replicas int, submit func(context.Context, []delivery.Ticket), tel *telemetry.Telemetry) (*Consumer, error) {
 	js, err := stream.JetStream(nc)
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{js: js, replicas: replicas, submit: submit, log: tel.Log, tracer: tel.Tracer, group: lifecycle.NewGroup(context.Background())}
+	topology, err := stream.NewTopology(nc, replicas, tel)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{js: js, topology: topology, submit: submit, log: tel.Log, tracer: tel.Tracer, group: lifecycle.NewGroup(context.Background())}
+	c.group.Go(c.keep)
 	for shard := range subject.Shards {
 		c.group.Go(func(ctx context.Context) { c.loop(ctx, shard) })
 	}
@@ -120,7 +126,20 @@ func (c *Consumer) take(ctx context.Context, shard int, msg jetstream.Msg) {
 	c.submit(ctx, tickets(msg, due, stream.Process(c.tracer, msg.Subject(), subject.Durable(shard), msg.Headers(), due)))
 }
 
-// ensure declares stream and consumers; shards that miss them at the same time do it once.
+// keep has streams and consumers as this version declares them, when it starts and from then on: others may have had other ideas.
+func (c *Consumer) keep(ctx context.Context) {
+	for wait := ensureEvery; ; wait = ensureEvery {
+		if err := c.ensure(ctx); err != nil {
+			wait = retryPause
+			c.log.Debug().Err(err).Msg("streams are looked at again")
+		}
+		if !lifecycle.Wait(ctx, wait) {
+			return
+		}
+	}
+}
+
+// ensure has stream and consumers there; shards that miss them at the same time do it once.
 func (c *Consumer) ensure(ctx context.Context) error {
 	c.ensuring.Lock()
 	defer c.ensuring.Unlock()
@@ -129,10 +148,9 @@ func (c *Consumer) ensure(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ensureLimit)
 	defer cancel()
-	if err := stream.EnsureDeliveries(ctx, c.js, c.replicas); err != nil {
+	if err := c.topology.Deliveries(ctx); err != nil {
 		return err
 	}
 	c.ensured = time.Now()
-	c.log.Info().Msg("stream and consumers are in place")
 	return nil
 }

@@ -25,9 +25,9 @@ const (
 
 // Consumer takes the checks of a region that are due.
 type Consumer struct {
-	js       jetstream.JetStream
+	nc       *nats.Conn
 	region   string
-	replicas int
+	topology *stream.Topology
 	submit   func(monitor.Due)
 	log      zerolog.Logger
 	group    *lifecycle.Group
@@ -35,18 +35,14 @@ type Consumer struct {
 }
 
 // NewConsumer starts to take checks; submit does not wait. Stop it.
-func NewConsumer(nc *nats.Conn, region string, replicas int, submit func(monitor.Due), log zerolog.Logger) (*Consumer, error) {
-	js, err := stream.JetStream(nc)
-	if err != nil {
-		return nil, err
-	}
-	c := &Consumer{js: js, region: region, replicas: replicas, submit: submit, log: log, group: lifecycle.NewGroup(context.Background())}
+func NewConsumer(nc *nats.Conn, region string, topology *stream.Topology, submit func(monitor.Due), log zerolog.Logger) *Consumer {
+	c := &Consumer{nc: nc, region: region, topology: topology, submit: submit, log: log, group: lifecycle.NewGroup(context.Background())}
 	c.group.Go(c.run)
-	return c, nil
+	return c
 }
 
 // Live says whether checks are being taken. A subscription outlives its connection, and takes nothing meanwhile.
-func (c *Consumer) Live() bool { return c.live.Load() && c.js.Conn().IsConnected() }
+func (c *Consumer) Live() bool { return c.live.Load() && c.nc.IsConnected() }
 
 // Stop takes no more.
 func (c *Consumer) Stop(ctx context.Context) error { return c.group.Stop(ctx) }
@@ -104,8 +100,5 @@ func (c *Consumer) take(msg jetstream.Msg) {
 func (c *Consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, ensureLimit)
 	defer cancel()
-	if err := stream.EnsureChecks(ctx, c.js, c.replicas); err != nil {
-		return nil, err
-	}
-	return stream.EnsureProber(ctx, c.js, c.region)
+	return c.topology.Prober(ctx, c.region)
 }

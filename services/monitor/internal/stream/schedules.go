@@ -56,7 +56,7 @@ type Compared struct {
 // Schedules keeps the broker's schedules as the source says. Any number of replicas may run it: what two of them publish is the same.
 type Schedules struct {
 	js       jetstream.JetStream
-	replicas int
+	topology *stream.Topology
 	source   Source
 	log      zerolog.Logger
 	observe  func(Compared)
@@ -72,13 +72,13 @@ type Schedules struct {
 }
 
 // NewSchedules starts to follow and compare. Stop it.
-func NewSchedules(nc *nats.Conn, replicas int, source Source, observe func(Compared), trouble func(string, error), log zerolog.Logger) (*Schedules, error) {
+func NewSchedules(nc *nats.Conn, topology *stream.Topology, source Source, observe func(Compared), trouble func(string, error), log zerolog.Logger) (*Schedules, error) {
 	js, err := stream.JetStream(nc, jetstream.WithPublishAsyncMaxPending(publishWindow), jetstream.WithPublishAsyncTimeout(followLimit))
 	if err != nil {
 		return nil, err
 	}
 	s := &Schedules{
-		js: js, replicas: replicas, source: source, observe: observe, trouble: trouble, log: log,
+		js: js, topology: topology, source: source, observe: observe, trouble: trouble, log: log,
 		group: lifecycle.NewGroup(context.Background()), nudge: make(chan struct{}, 1), confirms: make(chan monitor.Due, confirmQueue), since: time.Now().Add(-overlap), followed: map[uuid.UUID]int64{},
 	}
 	s.group.Go(s.run)
@@ -200,7 +200,7 @@ func (s *Schedules) change(ctx context.Context, changes []Change) error {
 func (s *Schedules) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
-	if err := stream.EnsureChecks(ctx, s.js, s.replicas); err != nil {
+	if err := s.topology.Checks(ctx); err != nil {
 		return err
 	}
 	began := time.Now()

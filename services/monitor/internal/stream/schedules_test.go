@@ -11,12 +11,14 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/beaconpost/beaconpost/pkg/stream"
 	"github.com/beaconpost/beaconpost/pkg/stream/streamtest"
+	"github.com/beaconpost/beaconpost/pkg/telemetry"
 	"github.com/beaconpost/beaconpost/pkg/tenant"
 	"github.com/beaconpost/beaconpost/proto/subject"
 	"github.com/beaconpost/beaconpost/services/monitor/internal/calendar"
@@ -59,6 +61,7 @@ type bench struct {
 	t     *testing.T
 	nc    *nats.Conn
 	js    jetstream.JetStream
+	kept  *stream.Topology
 	truth *truth
 	due   chan monitor.Due
 	*Schedules
@@ -70,9 +73,10 @@ func setup(t *testing.T) *bench {
 	var err error
 	b.js, err = stream.JetStream(b.nc)
 	require.NoError(t, err)
-	b.start()
-	consumer, err := NewConsumer(b.nc, "default", 1, func(d monitor.Due) { b.due <- d }, zerolog.New(t.Output()))
+	b.kept, err = stream.NewTopology(b.nc, 1, telemetry.Silent(prometheus.NewRegistry()))
 	require.NoError(t, err)
+	b.start()
+	consumer := NewConsumer(b.nc, "default", b.kept, func(d monitor.Due) { b.due <- d }, zerolog.New(t.Output()))
 	t.Cleanup(func() { require.NoError(t, consumer.Stop(context.Background())) })
 	require.Eventually(t, consumer.Live, 10*time.Second, 10*time.Millisecond)
 	return b
@@ -80,7 +84,7 @@ func setup(t *testing.T) *bench {
 
 func (b *bench) start() {
 	b.t.Helper()
-	s, err := NewSchedules(b.nc, 1, b.truth, func(Compared) {}, func(doing string, err error) { b.t.Log(doing, err) }, zerolog.New(b.t.Output()))
+	s, err := NewSchedules(b.nc, b.kept, b.truth, func(Compared) {}, func(doing string, err error) { b.t.Log(doing, err) }, zerolog.New(b.t.Output()))
 	require.NoError(b.t, err)
 	b.Schedules = s
 	b.t.Cleanup(func() { require.NoError(b.t, s.Stop(context.Background())) })
@@ -137,7 +141,7 @@ func TestAWipedBrokerHeals(t *testing.T) {
 	require.NoError(t, b.Stop(t.Context()))
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), subject.StreamChecks))
-	require.NoError(t, stream.EnsureChecks(t.Context(), b.js, 1))
+	require.NoError(t, b.kept.Checks(t.Context()))
 	foreign := every(time.Minute, "default")
 	msg, err := scheduleMsg(&foreign.Scheduled, "default")
 	require.NoError(t, err)
