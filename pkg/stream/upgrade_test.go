@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -409,4 +411,84 @@ func TestEveryDeclarationHasItsVersion(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(have), "another declaration is another version: %s", path)
 	}
+}
+
+// retired is what a version may lack although the version before it declares it: nobody has used it since then. That is a matter of releases (the one before
+// this must not use it either), so it is said here, by name: "DELIVERIES.3": {"delivery-16"}.
+var retired = map[string][]string{}
+
+// missed lists what processes that declare old would miss at a broker that has what new declares.
+func missed(old, have stream.Declared, retired ...string) (list []string) {
+	for _, s := range old.Stream.Subjects {
+		if !slices.Contains(have.Stream.Subjects, s) {
+			list = append(list, s)
+		}
+	}
+	if old.Stream.AllowMsgSchedules && !have.Stream.AllowMsgSchedules {
+		list = append(list, "schedules")
+	}
+	if old.Stream.AllowMsgTTL && !have.Stream.AllowMsgTTL {
+		list = append(list, "times to live")
+	}
+	if old.Stream.AllowDirect && !have.Stream.AllowDirect {
+		list = append(list, "direct gets")
+	}
+	for _, c := range old.Consumers {
+		there := slices.ContainsFunc(have.Consumers, func(h jetstream.ConsumerConfig) bool {
+			return h.Durable == c.Durable && h.FilterSubject == c.FilterSubject && h.AckPolicy == c.AckPolicy
+		})
+		if !there {
+			list = append(list, c.Durable)
+		}
+	}
+	return slices.DeleteFunc(list, func(what string) bool { return slices.Contains(retired, what) })
+}
+
+// During an upgrade, and after a rollback, a version's processes work on what the next version declares.
+func TestTheVersionBeforeWorksOnEachDeclaration(t *testing.T) {
+	t.Parallel()
+	read := func(name string, version int) (d stream.Declared, ok bool) {
+		text, err := os.ReadFile(filepath.Join(history, fmt.Sprintf("%s.%d.json", name, version)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return d, false
+		}
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &d))
+		return d, true
+	}
+	for _, name := range []string{subject.StreamDeliveries, subject.StreamChecks} {
+		old, ok := read(name, 1)
+		require.True(t, ok)
+		for version := 2; ; version++ {
+			have, ok := read(name, version)
+			if !ok {
+				break
+			}
+			require.Empty(t, missed(old, have, retired[fmt.Sprintf("%s.%d", name, version)]...), "%s.%d", name, version)
+			old = have
+		}
+	}
+}
+
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*stream.Declared){
+		"":                   func(d *stream.Declared) { d.Stream.Storage, d.Consumers[0].MaxWaiting = jetstream.MemoryStorage, 7 },
+		"deliveries.retry.*": func(d *stream.Declared) { d.Stream.Subjects = []string{"deliveries.ready.*", "deliveries.other.*"} },
+		"schedules":          func(d *stream.Declared) { d.Stream.AllowMsgSchedules = false },
+		"direct gets":        func(d *stream.Declared) { d.Stream.AllowDirect = false },
+		"delivery-15":        func(d *stream.Declared) { d.Consumers = d.Consumers[:15] },
+		"delivery-3":         func(d *stream.Declared) { d.Consumers[3].FilterSubject = "deliveries.ready.33" },
+		"delivery-4":         func(d *stream.Declared) { d.Consumers[4].AckPolicy = jetstream.AckNonePolicy },
+	} {
+		have := stream.AllDeclared()["DELIVERIES.1"]
+		change(&have)
+		got := missed(stream.AllDeclared()["DELIVERIES.1"], have)
+		require.Equal(t, want, strings.Join(got, " "))
+		require.Empty(t, missed(stream.AllDeclared()["DELIVERIES.1"], have, got...))
+	}
+	old := stream.AllDeclared()["CHECKS.1"]
+	have := old
+	have.Stream.AllowMsgTTL = false
+	require.Equal(t, []string{"times to live"}, missed(old, have))
 }
