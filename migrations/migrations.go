@@ -46,6 +46,21 @@ func Up(ctx context.Context, url string) ([]Migration, error) {
 	return applied, nil
 }
 
+// UpTo is Up as far as a version: the schema of an earlier release, for tests of upgrades.
+func UpTo(ctx context.Context, url string, version int64) error {
+	err := withProvider(url, func(p *goose.Provider) error {
+		_, err := p.UpTo(ctx, version)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("apply migrations up to %d: %w", version, err)
+	}
+	return nil
+}
+
+// Files gives the migrations' text, for tests of what they say.
+func Files() fs.FS { return files }
+
 // Status lists all migrations in order, applied or not.
 func Status(ctx context.Context, url string) ([]Migration, error) {
 	var list []Migration
