@@ -73,10 +73,15 @@ func (c *Cluster) Stop(i int) {
 	c.servers[i].WaitForShutdown()
 }
 
+// freePort gives a port that nobody listens on at the moment: servers of a cluster have to know each other's beforehand.
 func freePort(t testing.TB) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	_, text, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	port, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return port
 }
