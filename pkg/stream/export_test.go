@@ -23,8 +23,6 @@ func ThisBuild(replicas int) Build {
 
 // Keep has a topology keep what a build declares.
 func (t *Topology) Keep(ctx context.Context, b Build) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	b.declaration.version, b.declaration.stream, b.declaration.consumers = b.Version, b.Stream, b.Consumers
 	return t.keep(ctx, b.declaration)
 }

@@ -43,17 +43,21 @@ type Topology struct {
 	log      zerolog.Logger
 	changes  *prometheus.CounterVec
 
-	mu      sync.Mutex           // one at a time
-	regions []string             // whose probers were asked for
-	rest    map[string]time.Time // what is not tried again before, by name
-	told    map[string]int       // the newer version that was logged, by stream
+	mu      sync.Mutex
+	regions []string // whose probers were asked for; guarded by mu
+
+	turn chan struct{} // has room for one, who uses what is below
+
+	rest map[string]time.Time // what is not tried again before, by name
+	told map[string]int       // the newer version that was logged, by stream
 }
 
 // NewTopology makes one for streams of that many copies (1, 3 or 5).
 func NewTopology(nc *nats.Conn, replicas int, tel *telemetry.Telemetry) (*Topology, error) {
 	js, err := JetStream(nc)
 	return &Topology{
-		js: js, replicas: replicas, log: tel.Log, changes: topologyMetrics(tel.Metrics), rest: map[string]time.Time{}, told: map[string]int{},
+		js: js, replicas: replicas, log: tel.Log, changes: topologyMetrics(tel.Metrics),
+		turn: make(chan struct{}, 1), rest: map[string]time.Time{}, told: map[string]int{},
 	}, err
 }
 
@@ -72,6 +76,9 @@ func topologyMetrics(m *telemetry.Metrics) *prometheus.CounterVec {
 	return changes
 }
 
+// errContended is when others were faster each time: processes of an older version made it again when this one had deleted it.
+var errContended = errors.New("processes of another version make it at the same time")
+
 // What may be done to a stream or a consumer.
 const (
 	created  = "created"
@@ -82,17 +89,14 @@ const (
 )
 
 // Deliveries has the stream of deliveries and its consumers there.
-func (t *Topology) Deliveries(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.keep(ctx, deliveries(t.replicas))
-}
+func (t *Topology) Deliveries(ctx context.Context) error { return t.keep(ctx, deliveries(t.replicas)) }
 
 // Checks has the stream of monitors' checks there, and the consumers that Prober was asked for.
 func (t *Topology) Checks(ctx context.Context) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.keep(ctx, checks(t.replicas, t.regions...))
+	d := checks(t.replicas, t.regions...)
+	t.mu.Unlock()
+	return t.keep(ctx, d)
 }
 
 // Prober gives the consumer that the probers of a region share, after having made it if it was not there. A check is handed out once.
@@ -112,8 +116,13 @@ func (t *Topology) Prober(ctx context.Context, region string) (jetstream.Consume
 	return c, nil
 }
 
-// keep is called with mu held.
 func (t *Topology) keep(ctx context.Context, d declaration) error {
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another look at stream %s: %w", d.stream.Name, ctx.Err())
+	}
 	did := &deeds{stream: d.stream.Name, names: map[string][]string{}, before: map[string]any{}, fields: map[string]bool{}}
 	defer t.report(did, d.version)
 	s, err := t.keepStream(ctx, &d, did)
@@ -167,7 +176,7 @@ func (t *Topology) keepStream(ctx context.Context, d *declaration, did *deeds) (
 		did.changed(want.Name, have, after.CachedInfo().Config)
 		return after, nil
 	}
-	return nil, err
+	return nil, errContended
 }
 
 // keepConsumers does the same for the consumers of a stream. Those that older versions declared and this one does not go first: in a work queue
@@ -240,7 +249,7 @@ func (t *Topology) keepConsumer(ctx context.Context, s jetstream.Stream, version
 		did.changed(want.Durable, have.Config, after.CachedInfo().Config)
 		return nil
 	}
-	return jetstream.ErrConsumerExists
+	return errContended
 }
 
 // remove deletes a consumer, and then what it was to give out: a consumer that comes after it would not know what is being worked on, and give it out a

@@ -21,7 +21,13 @@ import (
 	"github.com/beaconpost/beaconpost/proto/subject"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets servers of a cluster leave behind what they do: one that is started again keeps loops of stores that it opened twice.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
+	)
+}
 
 const patience = 20 * time.Second
 

@@ -91,6 +91,24 @@ func TestDeliveriesRepairs(t *testing.T) {
 	require.Len(t, b.consumers(), subject.Shards)
 }
 
+// The stream of checks is looked after by whoever keeps schedules, who knows no region: the probers' consumers with it.
+func TestChecksHasProbersThatWereAskedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	kept := topology(t, b.nc, 1)
+	require.NoError(t, kept.Checks(t.Context()))
+	_, err := b.js.Consumer(t.Context(), subject.StreamChecks, subject.Prober("eu"))
+	require.ErrorIs(t, err, jetstream.ErrConsumerNotFound)
+	c, err := kept.Prober(t.Context(), "eu")
+	require.NoError(t, err)
+	require.Equal(t, 1, c.CachedInfo().Config.MaxDeliver)
+	require.Equal(t, subject.CheckDue("eu"), c.CachedInfo().Config.FilterSubject)
+	require.NoError(t, b.js.DeleteConsumer(t.Context(), subject.StreamChecks, subject.Prober("eu")))
+	require.NoError(t, kept.Checks(t.Context()))
+	_, err = b.js.Consumer(t.Context(), subject.StreamChecks, subject.Prober("eu"))
+	require.NoError(t, err)
+}
+
 func TestDeliveriesSaysWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
