@@ -94,6 +94,11 @@ game-day: deps bin/gameday ## Break a running system on purpose: which alerts an
 	@scripts/deps.sh prometheus
 	@bin/gameday $(ARGS)
 
+.PHONY: cluster-test
+cluster-test: deps bin/cluster ## Three machines, NATS in a cluster, rolling restarts and worse (root on Linux; FROM=<commit> for an upgrade; a quarter of an hour)
+	@scripts/deps.sh ip
+	@bin/cluster $(if $(findstring smoke,$(ARGS)),smoke) $(if $(FROM),-from $(FROM)) $(filter-out smoke,$(ARGS))
+
 .PHONY: bench-go
 bench-go: deps-test ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout $(TEST_TIMEOUT) $(GOTEST) $(PACKAGES)
@@ -102,6 +107,11 @@ bench-go: deps-test ## Run the Go benchmarks of the packages
 bin/bench:
 	@scripts/deps.sh
 	go build -o bin/bench ./e2e/cmd/bench
+
+.PHONY: bin/cluster
+bin/cluster:
+	@scripts/deps.sh
+	go build -o bin/cluster ./e2e/cmd/cluster
 
 .PHONY: bin/gameday
 bin/gameday:

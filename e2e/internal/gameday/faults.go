@@ -51,11 +51,11 @@ func faults(patient bool) []fault {
 		{
 			Name: "one endpoint down", What: "one endpoint refuses connections", Shows: []string{"delivery: Endpoints in trouble"}, atLeast: 3 * time.Minute, atMost: 3 * time.Minute,
 			Note:   "Nobody is to be woken: it is the tenant's affair, whom `endpoint.failing` tells.",
-			inject: func(_ context.Context, s *system) error { return s.lone.down() }, heal: func(ctx context.Context, s *system) error { return s.lone.up(ctx) },
+			inject: func(_ context.Context, s *system) error { return s.lone.Down() }, heal: func(ctx context.Context, s *system) error { return s.lone.Up(ctx) },
 		},
 		{
 			Name: "60 endpoints down", What: "60 endpoints of 3 tenants refuse connections at the same time", Alerts: []string{"BeaconpostBreakersOpening"}, Linger: []string{"BeaconpostBreakersOpening"}, atMost: 8 * time.Minute,
-			inject: func(_ context.Context, s *system) error { return s.many.down() }, heal: func(ctx context.Context, s *system) error { return s.many.up(ctx) },
+			inject: func(_ context.Context, s *system) error { return s.many.Down() }, heal: func(ctx context.Context, s *system) error { return s.many.Up(ctx) },
 		},
 		flooding,
 		postgresSlow("Postgres slow", 300*time.Millisecond, ""),
@@ -79,7 +79,7 @@ func postgresSlow(name string, by time.Duration, note string, may ...string) fau
 	return fault{
 		Name: name, What: fmt.Sprintf("each packet from and to Postgres takes %s longer", by), Alerts: []string{"BeaconpostPostgresSlow"}, May: append(may, consequences()...), Note: note,
 		Linger: append(consequences(), "BeaconpostIngestErrorBudgetBurn"), atMost: 8 * time.Minute,
-		inject: func(_ context.Context, s *system) error { s.postgres.set(by); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.set(0); return nil },
+		inject: func(_ context.Context, s *system) error { s.postgres.Set(by); return nil }, heal: func(_ context.Context, s *system) error { s.postgres.Set(0); return nil },
 	}
 }
 

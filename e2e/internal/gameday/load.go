@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/beaconpost/beaconpost/e2e/internal/sink"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 	"github.com/beaconpost/beaconpost/pkg/lifecycle"
 )
@@ -20,7 +21,7 @@ const postLimit = 30 * time.Second
 type flow struct {
 	stack    *stack.Stack
 	key      string
-	sink     *sink
+	sink     *sink.Sink
 	pace     time.Duration // between two events; 0: as fast as answers come
 	posted   *prometheus.CounterVec
 	mu       sync.Mutex
@@ -70,7 +71,7 @@ func (f *flow) send(ctx context.Context) {
 func (f *flow) missing() (accepted, missing int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.accepted), f.sink.has(f.accepted)
+	return len(f.accepted), f.sink.Missing(f.accepted)
 }
 
 // flood has one tenant send from several connections until it is stopped.

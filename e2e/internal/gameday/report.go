@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/beaconpost/beaconpost/e2e/internal/observe"
+	"github.com/beaconpost/beaconpost/e2e/internal/section"
 )
 
 // Report is what a game day showed.
@@ -39,17 +39,7 @@ func (r *Report) Failure() error {
 
 // Write puts the text into the documentation.
 func (r *Report) Write(root string) error {
-	file := filepath.Join(root, docsFile)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	head, rest, begins := strings.Cut(string(text), beginsHere)
-	_, tail, ends := strings.Cut(rest, endsHere)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no %s", docsFile, beginsHere)
-	}
-	return os.WriteFile(file, []byte(head+beginsHere+"\n"+r.Text+endsHere+tail), 0o644) //nolint:gosec // as it was
+	return section.Write(filepath.Join(root, docsFile), beginsHere, endsHere, r.Text)
 }
 
 func (r *Report) broken(format string, args ...any) {

@@ -13,11 +13,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/beaconpost/beaconpost/e2e/internal/observe"
+	"github.com/beaconpost/beaconpost/e2e/internal/proxy"
+	"github.com/beaconpost/beaconpost/e2e/internal/sink"
 	"github.com/beaconpost/beaconpost/e2e/internal/stack"
 )
 
@@ -37,9 +39,9 @@ type system struct {
 	cfg        Config
 	stack      *stack.Stack
 	prometheus *observe.Server
-	postgres   *delay
+	postgres   *proxy.Proxy
 
-	steady, lone, many, flooded *sink
+	steady, lone, many, flooded *sink.Sink
 	tls                         *httptest.Server // has the certificate that the ingress alert looks at
 	own                         *http.Server     // this process' metrics
 	ownAddr                     string
@@ -76,8 +78,9 @@ func (s *system) startSinks(ctx context.Context) (err error) {
 	}, []string{"tenants"})
 	s.posted = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gameday_posted_total", Help: "Posted events."}, []string{"result"})
 	registry.MustRegister(latency, s.posted)
-	for name, to := range map[string]**sink{"steady": &s.steady, "lone": &s.lone, "many": &s.many, "flooding": &s.flooded} {
-		if *to, err = startSink(ctx, latency.WithLabelValues(name)); err != nil {
+	for name, to := range map[string]**sink.Sink{"steady": &s.steady, "lone": &s.lone, "many": &s.many, "flooding": &s.flooded} {
+		seconds := latency.WithLabelValues(name)
+		if *to, err = sink.Start(ctx, sink.Config{First: func(_ uuid.UUID, latency time.Duration) { seconds.Observe(latency.Seconds()) }}); err != nil {
 			return err
 		}
 	}
@@ -109,29 +112,18 @@ func (s *system) startStack(ctx context.Context) (err error) {
 }
 
 // slowly puts a proxy between the services and the database.
-func (s *system) slowly(ctx context.Context, direct string) (string, error) {
-	config, err := pgconn.ParseConfig(direct)
-	if err != nil {
-		return "", err
-	}
-	network, address := pgconn.NetworkAddress(config.Host, config.Port)
-	s.postgres, err = startDelay(context.WithoutCancel(ctx), func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	})
-	if err != nil {
-		return "", err
-	}
-	through := url.URL{Scheme: "postgres", User: url.User(config.User), Host: s.postgres.addr, Path: "/" + config.Database, RawQuery: "sslmode=disable"}
-	return through.String(), nil
+func (s *system) slowly(ctx context.Context, direct string) (through string, err error) {
+	s.postgres, through, err = proxy.Postgres(context.WithoutCancel(ctx), "127.0.0.1", direct)
+	return through, err
 }
 
 // tenant makes one with endpoints at a sink.
-func (s *system) tenant(ctx context.Context, operator, name string, to *sink, endpoints int, settings map[string]any) (key, endpoint string, err error) {
+func (s *system) tenant(ctx context.Context, operator, name string, to *sink.Sink, endpoints int, settings map[string]any) (key, endpoint string, err error) {
 	if _, key, err = s.stack.CreateTenant(ctx, operator, name); err != nil {
 		return "", "", err
 	}
 	for n := range endpoints {
-		body := map[string]any{"url": fmt.Sprintf("http://%s/%s/%d", to.addr, url.PathEscape(name), n)}
+		body := map[string]any{"url": fmt.Sprintf("http://%s/%s/%d", to.Addr, url.PathEscape(name), n)}
 		for k, v := range settings {
 			body[k] = v
 		}
@@ -149,7 +141,7 @@ func (s *system) makeTenants(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	flows := func(name string, n int, to *sink, endpoints int, pace time.Duration) error {
+	flows := func(name string, n int, to *sink.Sink, endpoints int, pace time.Duration) error {
 		for i := range n {
 			key, _, err := s.tenant(ctx, operator, fmt.Sprintf("%s %d", name, i), to, endpoints, nil)
 			if err != nil {
@@ -170,7 +162,7 @@ func (s *system) makeTenants(ctx context.Context) error {
 func (s *system) makeMonitors(ctx context.Context) error {
 	regions := []string{regionKept, regionLost}
 	for n := range monitors {
-		body := map[string]any{"name": fmt.Sprintf("shop %d", n), "kind": "http", "url": fmt.Sprintf("http://%s/health/%d", s.steady.addr, n), "interval": "10s", "timeout": "2s", "regions": regions}
+		body := map[string]any{"name": fmt.Sprintf("shop %d", n), "kind": "http", "url": fmt.Sprintf("http://%s/health/%d", s.steady.Addr, n), "interval": "10s", "timeout": "2s", "regions": regions}
 		if n == 0 {
 			body["url"], body["tls"] = s.tls.URL, map[string]any{"insecure_skip_verify": true}
 		}
@@ -233,7 +225,7 @@ func (s *system) stop() error {
 	}
 	s.endLoad()
 	if s.postgres != nil {
-		s.postgres.set(0)
+		s.postgres.Set(0)
 	}
 	var errs []error
 	if s.stack != nil {
@@ -243,9 +235,9 @@ func (s *system) stop() error {
 		errs = append(errs, s.prometheus.Stop())
 	}
 	if s.postgres != nil {
-		s.postgres.close()
+		s.postgres.Close()
 	}
-	errs = append(errs, closeAll(s.steady, s.lone, s.many, s.flooded))
+	errs = append(errs, sink.Close(s.steady, s.lone, s.many, s.flooded))
 	if s.tls != nil {
 		s.tls.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,6 +24,29 @@ func Build(ctx context.Context, root, dir string) (Binaries, error) {
 		return bin, err
 	}
 	return bin, Command(ctx, root+"/e2e", "go", "build", "-o", bin.NATSServer, "github.com/nats-io/nats-server/v2")
+}
+
+// BuildRevision compiles the program as it was at a commit or tag into dir. root is the repository, with its history.
+func BuildRevision(ctx context.Context, root, revision, dir string) (program string, err error) {
+	source := filepath.Join(dir, "source")
+	if program, err = filepath.Abs(filepath.Join(dir, "beaconpost")); err != nil {
+		return "", err
+	}
+	archive, err := filepath.Abs(filepath.Join(dir, "source.tar")) // git runs elsewhere
+	if err != nil {
+		return "", err
+	}
+	for _, step := range [][]string{
+		{root, "git", "archive", "--output", archive, revision},
+		{".", "mkdir", "-p", source},
+		{".", "tar", "-xf", archive, "-C", source},
+		{filepath.Join(source, "services", "beaconpost"), "go", "build", "-o", program, "./cmd/beaconpost"},
+	} {
+		if err := Command(ctx, step[0], step[1], step[2:]...); err != nil {
+			return "", fmt.Errorf("build %s: %w", revision, err)
+		}
+	}
+	return program, nil
 }
 
 // OperatorToken mints a credential that may create tenants.
@@ -44,7 +68,8 @@ func (s *Stack) mint(claims auth.Claims) (string, error) {
 	return auth.Mint(key, claims)
 }
 
-func (s *Stack) firstTenant(ctx context.Context) error {
+// FirstTenant makes the tenant that Tenant and APIKey are of.
+func (s *Stack) FirstTenant(ctx context.Context) error {
 	token, err := s.OperatorToken()
 	if err != nil {
 		return err

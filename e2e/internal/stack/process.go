@@ -66,19 +66,24 @@ func (s *Stack) spawn(name, path string, environ []string, args ...string) (*Pro
 	return Spawn(name, log, path, environ, args...)
 }
 
+func (s *Stack) spawnAt(at Host, name, path string, environ []string, args ...string) (*Process, error) {
+	command := slices.Concat(at.Enter, []string{path}, args)
+	return s.spawn(name, command[0], environ, command[1:]...)
+}
+
 // service starts one of our services and waits until it is ready.
 func (s *Stack) service(ctx context.Context, name, listen string) (*Process, error) {
 	port, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.launch(ctx, name, listen, fmt.Sprintf("127.0.0.1:%d", port))
+	return s.launch(ctx, Host{}, name, name, listen, fmt.Sprintf("127.0.0.1:%d", port))
 }
 
-// launch is service on a given admin port, with variables of its own.
-func (s *Stack) launch(ctx context.Context, name, listen, admin string, extra ...string) (*Process, error) {
+// launch is service on given ports of a host, with variables of its own. as is what its log is called.
+func (s *Stack) launch(ctx context.Context, at Host, name, as, listen, admin string, extra ...string) (*Process, error) {
 	environ := slices.Concat(s.environ, s.varied, []string{"BEACONPOST_LISTEN=" + listen, "BEACONPOST_ADMIN_LISTEN=" + admin}, extra)
-	p, err := s.spawn(name, s.cfg.Binaries.Beaconpost, environ, name)
+	p, err := s.spawnAt(at, as, s.cfg.Binaries.Beaconpost, environ, name)
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +135,15 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Signal sends a signal to the process; to one that has ended it means nothing.
+func (p *Process) Signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
 // Terminate asks the process to end and waits for it. One that does not end is killed, which is an error.
 func (p *Process) Terminate() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it has ended already
+	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 		return nil

@@ -42,12 +42,15 @@ type Config struct {
 	DiscardLogs bool              // of the processes: they are formatted and thrown away
 	// Database, if set, says how the services reach the database whose URL it is given.
 	Database func(ctx context.Context, url string) (string, error)
+	// Brokers, if set, are the hosts of the servers of a cluster, an odd number of them. Without any there is one server, here.
+	Brokers []Host
 }
 
 // Stack is a running system. Its methods are not safe for concurrent use, except Query and the calls of the API.
 type Stack struct {
 	Postgres   *pgcluster.Cluster
-	NATS       *Process
+	NATS       *Process   // the only broker
+	Brokers    []*Process // instead of it, those of a cluster
 	Ingest     *Process
 	Deliveries []*Process
 	Monitor    *Process            // nil unless started
@@ -59,7 +62,7 @@ type Stack struct {
 	APIKey     string // its key, which may do everything in the tenant
 
 	cfg      Config
-	natsPort int
+	natsPort int // in a cluster of all servers; the next one is for their routes, the one after for their health
 	keyFile  string
 	environ  []string
 	varied   []string
@@ -67,36 +70,51 @@ type Stack struct {
 
 // Start brings Postgres, nats-server, ingest and a first tenant up. Stop it, also after an error if the stack is not nil.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	s, err := Prepare(ctx, cfg)
+	if err != nil {
+		return s, err
+	}
+	return s, runSteps(ctx, []step{{"start ingest", s.StartIngest}, {"create tenant", s.FirstTenant}})
+}
+
+// Prepare brings up what services need: Postgres, with the schema, and nats-server. Stop it, also after an error.
+func Prepare(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg}
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"choose ports", s.choosePorts}, {"start postgres", s.StartPostgres}, {"configure", s.configure},
-		{"start nats-server", s.StartNATS}, {"start ingest", s.StartIngest}, {"create tenant", s.firstTenant},
-	} {
+	return s, runSteps(ctx, []step{{"choose ports", s.choosePorts}, {"start postgres", s.StartPostgres}, {"configure", s.configure}, {"start nats-server", s.StartNATS}})
+}
+
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+func runSteps(ctx context.Context, steps []step) error {
+	for _, step := range steps {
 		if err := step.run(ctx); err != nil {
-			return s, fmt.Errorf("%s: %w", step.name, err)
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Stack) choosePorts(ctx context.Context) (err error) {
-	if s.natsPort, err = FreePort(ctx); err != nil {
+	port, err := FreePort(ctx)
+	if err != nil {
 		return err
 	}
-	port, err := FreePort(ctx)
 	s.APIURL = fmt.Sprintf("http://127.0.0.1:%d", port)
+	if len(s.cfg.Brokers) == 0 {
+		s.natsPort, err = FreePort(ctx)
+	} else {
+		s.natsPort, s.Brokers = natsPort, make([]*Process, len(s.cfg.Brokers)) // hosts have their ports for themselves
+	}
 	return err
 }
 
 func (s *Stack) configure(ctx context.Context) error {
-	_, appURL, err := pgcluster.Bootstrap(ctx, s.Postgres.URL(pgcluster.Superuser, "postgres"), database, func(ctx context.Context, url string) error {
-		return Command(ctx, ".", s.cfg.Binaries.Beaconpost, "migrate", "up", "--database-url", url)
-	})
+	appURL, err := s.migrate(ctx)
 	if err != nil {
-		return fmt.Errorf("prepare database: %w", err)
+		return err
 	}
 	if s.cfg.Database != nil {
 		if appURL, err = s.cfg.Database(ctx, appURL); err != nil {
@@ -123,11 +141,35 @@ func (s *Stack) configure(ctx context.Context) error {
 	return nil
 }
 
+// Migrate brings the schema to the version of the program that services are started from, if it is older.
+func (s *Stack) Migrate(ctx context.Context) error {
+	_, err := s.migrate(ctx)
+	return err
+}
+
+func (s *Stack) migrate(ctx context.Context) (appURL string, err error) {
+	_, appURL, err = pgcluster.Bootstrap(ctx, s.Postgres.URL(pgcluster.Superuser, "postgres"), database, func(ctx context.Context, url string) error {
+		return Command(ctx, ".", s.cfg.Binaries.Beaconpost, "migrate", "up", "--database-url", url)
+	})
+	if err != nil {
+		err = fmt.Errorf("prepare database: %w", err)
+	}
+	return appURL, err
+}
+
 // Vary sets variables of the services that are started from now on, over all others and instead of those of the last call.
 func (s *Stack) Vary(environ []string) { s.varied = environ }
 
-// NATSURL is where the broker listens.
-func (s *Stack) NATSURL() string { return "nats://127.0.0.1:" + strconv.Itoa(s.natsPort) }
+// Use has services that are started from now on be those of another program.
+func (s *Stack) Use(beaconpost string) { s.cfg.Binaries.Beaconpost = beaconpost }
+
+// NATSURL is where the broker listens, or all that a cluster has.
+func (s *Stack) NATSURL() string {
+	if len(s.cfg.Brokers) > 0 {
+		return s.clusterURL(s.natsPort)
+	}
+	return "nats://127.0.0.1:" + strconv.Itoa(s.natsPort)
+}
 
 // Dir is where the processes write, their logs too.
 func (s *Stack) Dir() string { return s.cfg.Dir }
@@ -151,8 +193,11 @@ func (s *Stack) StopPostgres() error {
 	return s.Postgres.Stop(ctx)
 }
 
-// StartNATS starts the broker, for the first time or again.
+// StartNATS starts the broker, for the first time or again, or all servers of the cluster.
 func (s *Stack) StartNATS(ctx context.Context) (err error) {
+	if len(s.cfg.Brokers) > 0 {
+		return s.startBrokers(ctx)
+	}
 	s.NATS, err = s.spawn("nats-server", s.cfg.Binaries.NATSServer, os.Environ(), "-js", "-a", "127.0.0.1", "-p", strconv.Itoa(s.natsPort), "-sd", s.NATSDir())
 	if err != nil {
 		return err
@@ -204,7 +249,7 @@ func (s *Stack) StartProber(ctx context.Context, region string) error {
 	if before := s.Probers[region]; before != nil {
 		listen, admin = before.API, before.Admin
 	}
-	p, err := s.launch(ctx, "monitor", listen, admin, "BEACONPOST_MONITOR_REGION="+region)
+	p, err := s.launch(ctx, Host{}, "monitor", "monitor", listen, admin, "BEACONPOST_MONITOR_REGION="+region)
 	if err == nil {
 		if s.Probers == nil {
 			s.Probers = map[string]*Process{}
@@ -227,7 +272,8 @@ func freeAddresses(ctx context.Context) (listen, admin string, err error) {
 func (s *Stack) Stop() error {
 	var errs []error
 	processes := append(slices.Collect(maps.Values(s.Probers)), s.Deliveries...)
-	for _, p := range append(processes, s.Monitor, s.Ingest, s.NATS) {
+	processes = append(processes, s.Monitor, s.Ingest, s.NATS)
+	for _, p := range append(processes, s.Brokers...) {
 		if p != nil {
 			errs = append(errs, p.Terminate())
 		}

@@ -1,4 +1,4 @@
-package gameday
+package proxy
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // What is sent arrives whole and in order, later while there is a delay, and at once when there is none any more.
-func TestDelay(t *testing.T) {
+func TestBytesAreLate(t *testing.T) {
 	t.Parallel()
 	server, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -23,12 +23,12 @@ func TestDelay(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	d, err := startDelay(t.Context(), func(ctx context.Context) (net.Conn, error) {
+	p, err := Start(t.Context(), "127.0.0.1", func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", server.Addr().String())
 	})
 	require.NoError(t, err)
-	defer d.close()
-	conn, err := net.Dial("tcp", d.addr)
+	defer p.Close()
+	conn, err := net.Dial("tcp", p.Addr)
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
@@ -44,8 +44,8 @@ func TestDelay(t *testing.T) {
 	}
 	echo("at once")
 	const by = 200 * time.Millisecond
-	d.set(by)
+	p.Set(by)
 	require.GreaterOrEqual(t, echo("late"), 2*by, "there and back")
-	d.set(0)
+	p.Set(0)
 	echo("at once again")
 }
