@@ -89,6 +89,10 @@ bench-monitors: deps bin/bench ## 1,000, 10,000 and 100,000 monitors: is every c
 bench-tracing: deps bin/bench ## What tracing costs: off, 1 % of traces, all (six minutes)
 	@bin/bench tracing
 
+.PHONY: bench-costs
+bench-costs: deps bin/bench ## What a million events cost, at 50 events/s and at more (four minutes)
+	@bin/bench costs
+
 .PHONY: game-day
 game-day: deps bin/gameday ## Break a running system on purpose: which alerts and panels show it (an hour; ARGS=-write for the docs)
 	@scripts/deps.sh prometheus

@@ -17,8 +17,9 @@ import (
 
 // observer counts and logs what the service does. No label names a tenant or a monitor.
 type observer struct {
-	log  zerolog.Logger
-	jobs *telemetry.Jobs
+	log    zerolog.Logger
+	tracer *telemetry.Tracer
+	jobs   *telemetry.Jobs
 
 	batches *telemetry.Batches
 
@@ -48,9 +49,9 @@ const (
 	lateFrom    = time.Second
 )
 
-func newObserver(m *telemetry.Metrics, region string, log zerolog.Logger) *observer {
+func newObserver(m *telemetry.Metrics, region string, tracer *telemetry.Tracer, log zerolog.Logger) *observer {
 	o := &observer{
-		log: log, jobs: telemetry.NewJobs(m), batches: telemetry.NewBatches(m), region: region,
+		log: log, tracer: tracer, jobs: telemetry.NewJobs(m), batches: telemetry.NewBatches(m), region: region,
 		slots: m.Counters(telemetry.Metric{
 			Name: "beaconpost_scheduler_slots_total", Labels: []string{"outcome"},
 			Help:  "Slots of monitors that came to this prober, by what became of them: checked, late (checked a second or more after their moment) or missed.",
@@ -101,6 +102,9 @@ func (o *observer) Batch(doing string, items int, took time.Duration) {
 
 // Checked implements monitor.Observer: one wide line per check.
 func (o *observer) Checked(f *monitor.Finding) {
+	if f.Traceparent == "" { // nobody made it: there was no room
+		f.Traceparent = traceRefused(o.tracer, f)
+	}
 	traceID, spanID, sampled := telemetry.IDsOf(f.Traceparent)
 	telemetry.ObserveIn(traceID, sampled, o.duration.WithLabelValues(string(f.Monitor.Spec.Kind), string(f.Outcome)), f.Duration.Seconds())
 	if f.Cause != "" {
@@ -195,7 +199,7 @@ func DescribeMetrics(m *telemetry.Metrics) {
 	stream.DescribeMetrics(m)
 	stream.DescribeLag(m)
 	stream.DescribeTopology(m)
-	newObserver(m, "", zerolog.Nop())
+	newObserver(m, "", nil, zerolog.Nop())
 	notifierMetrics(m)
 	gauges(m, "", working{})
 }

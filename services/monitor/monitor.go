@@ -51,7 +51,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	tel := platform.Telemetry
-	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Metrics, cfg.Monitor.Region, tel.Log)}
+	p := &parts{cfg: cfg, platform: platform, obs: newObserver(tel.Metrics, cfg.Monitor.Region, tel.Tracer, tel.Log)}
 	publisher, err := stream.NewPublisher(platform.NATS, tel)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,17 @@ func (t traced) Check(ctx context.Context, job *check.Job) check.Result {
 	return result
 }
 
+// traceRefused makes the span of a check that was not begun, so that its line and its record have a trace like others.
+func traceRefused(tracer *telemetry.Tracer, f *monitor.Finding) (traceparent string) {
+	_, unit := tracer.Begin(context.Background(), "check "+string(f.Monitor.Spec.Kind), trace.SpanKindClient, telemetry.IDs{})
+	if span := unit.Ending(true); span != nil {
+		describe(span, &check.Job{Monitor: f.Monitor.ID, Spec: &f.Monitor.Spec}, &f.Result)
+		telemetry.Fail(span, string(f.Cause), "")
+		span.End()
+	}
+	return telemetry.TraceparentOf(unit.Context())
+}
+
 // describe says on the span what was checked and found. Of the target there is nothing: URLs have tokens.
 func describe(span trace.Span, job *check.Job, result *check.Result) {
 	span.SetAttributes(telemetry.Attr("monitor.id", job.Monitor.String()), telemetry.Attr("check.kind", string(job.Spec.Kind)), telemetry.Attr("check.outcome", string(result.Outcome)))

@@ -7,6 +7,7 @@
 //	bench fairness   endpoints that hang and a tenant with a million queued events: what others notice; about five minutes
 //	bench monitors   1,000, 10,000 and 100,000 monitors: is every check made, and when; about fifteen minutes
 //	bench tracing    what tracing costs: off, 1 % of traces, all; about six minutes
+//	bench costs      what a million events take of cores and disk, at 50 events/s and at more; about four minutes
 //	bench explore    one load, with profiles and the cost of SQL statements; -h for its flags
 //
 // It runs in the repository's root, which it builds the system from.
@@ -67,8 +68,14 @@ func run(args []string) error {
 			return err
 		}
 		return bench.RunTracing(ctx, cfg, os.Stdout, os.Stderr)
+	case "costs":
+		cfg, err := bench.CostsOf(root, args)
+		if err != nil {
+			return err
+		}
+		return bench.RunCosts(ctx, cfg, os.Stdout, os.Stderr)
 	case "explore":
 		return bench.Explore(ctx, root, args)
 	}
-	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness, monitors, tracing or explore", what)
+	return fmt.Errorf("unknown benchmark %q: expected full, smoke, scale, soak, fairness, monitors, tracing, costs or explore", what)
 }
