@@ -169,7 +169,7 @@ func (s *system) close(ctx context.Context, report *Report) error {
 		sql  string
 	}{
 		{&report.pending, `SELECT count(*)::text FROM deliveries WHERE status <> 'delivered'`},
-		{&report.stored, `SELECT count(*)::text FROM webhook_events WHERE type = 'order.paid'`},
+		{&report.stored, `SELECT count(*)::text FROM webhook_events WHERE event_type = 'order.paid'`},
 		{&report.incidents, `SELECT count(*)::text FROM incidents`},
 		{&report.slots, `SELECT count(DISTINCT (monitor_id, slot))::text FROM monitor_checks`},
 	} {

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 
 const (
 	prefetch    = 512
-	pullExpiry  = 10 * time.Second // a lost consumer is noticed after this
 	retryPause  = 500 * time.Millisecond
 	ensureLimit = 10 * time.Second
 )
@@ -63,21 +61,9 @@ func (c *Consumer) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullExpiry/4))
-	if err != nil {
-		return fmt.Errorf("pull: %w", err)
-	}
-	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
 	c.live.Store(true)
 	defer c.live.Store(false)
-	for {
-		msg, err := messages.Next()
-		if err != nil {
-			return fmt.Errorf("next message: %w", err)
-		}
-		c.take(msg)
-	}
+	return stream.Pull(ctx, consumer, prefetch, c.take) // a check that is lost is not given out again: its slot would be missed
 }
 
 // take acknowledges a check before it is made: it must not be made twice, and a slot that is lost with a process is missed.
