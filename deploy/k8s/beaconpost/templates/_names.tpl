@@ -36,7 +36,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* The chart of NATS names its parts by the same rule. */}}
 {{- define "beaconpost.nats" -}}
-{{- $release := ternary .Release.Name (printf "%s-nats" .Release.Name) (contains "nats" .Release.Name) -}}
+{{- $name := default "nats" (get .Values.nats "nameOverride") -}}
+{{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- default $release (get .Values.nats "fullnameOverride") | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
