@@ -3,6 +3,7 @@
 package chart
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,8 @@ type Object struct {
 
 // Options are what is not in values.
 type Options struct {
-	Upgrade bool // not the first install
+	Upgrade         bool   // not the first install
+	Name, Namespace string // of the release; empty: Release and Namespace
 }
 
 // Render gives what would be installed. A template that reads a value that is not there is an error.
@@ -111,7 +113,7 @@ func Render(ctx context.Context, dir string, values Values, o Options) (*Rendere
 		return nil, fmt.Errorf("process dependencies: %w", err)
 	}
 	all, err := util.ToRenderValues(c, values, common.ReleaseOptions{
-		Name: Release, Namespace: Namespace, Revision: 1, IsInstall: !o.Upgrade, IsUpgrade: o.Upgrade,
+		Name: cmp.Or(o.Name, Release), Namespace: cmp.Or(o.Namespace, Namespace), Revision: 1, IsInstall: !o.Upgrade, IsUpgrade: o.Upgrade,
 	}, nil)
 	if err != nil {
 		return nil, err
@@ -126,7 +128,7 @@ func Render(ctx context.Context, dir string, values Values, o Options) (*Rendere
 			rendered.Notes += texts[name]
 			continue
 		}
-		objects, err := decode(texts[name])
+		objects, err := Decode(texts[name])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", name, err, texts[name])
 		}
@@ -135,8 +137,8 @@ func Render(ctx context.Context, dir string, values Values, o Options) (*Rendere
 	return rendered, nil
 }
 
-// decode reads the manifests of a file.
-func decode(text string) ([]Object, error) {
+// Decode reads the manifests of a file, strictly.
+func Decode(text string) ([]Object, error) {
 	var objects []Object
 	for document := range strings.SplitSeq("\n"+text, "\n---") {
 		var head struct {

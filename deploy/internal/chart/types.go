@@ -17,9 +17,12 @@ import (
 func typeOf(t metav1.TypeMeta) (any, bool) {
 	create, ok := map[string]func() any{
 		"v1/ConfigMap":                            func() any { return new(core.ConfigMap) },
+		"v1/Namespace":                            func() any { return new(core.Namespace) },
+		"v1/Secret":                               func() any { return new(core.Secret) },
 		"v1/Service":                              func() any { return new(core.Service) },
 		"v1/ServiceAccount":                       func() any { return new(core.ServiceAccount) },
 		"apps/v1/Deployment":                      func() any { return new(apps.Deployment) },
+		"apps/v1/StatefulSet":                     func() any { return new(apps.StatefulSet) },
 		"batch/v1/Job":                            func() any { return new(batch.Job) },
 		"autoscaling/v2/HorizontalPodAutoscaler":  func() any { return new(autoscaling.HorizontalPodAutoscaler) },
 		"policy/v1/PodDisruptionBudget":           func() any { return new(policy.PodDisruptionBudget) },
