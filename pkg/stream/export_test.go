@@ -23,7 +23,7 @@ func ThisBuild(replicas int) Build {
 
 // Keep has a topology keep what a build declares.
 func (t *Topology) Keep(ctx context.Context, b Build) error {
-	b.declaration.version, b.declaration.stream, b.declaration.consumers = b.Version, b.Stream, b.Consumers
+	b.version, b.stream, b.consumers = b.Version, b.Stream, b.Consumers
 	return t.keep(ctx, b.declaration)
 }
 

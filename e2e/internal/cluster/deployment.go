@@ -64,20 +64,20 @@ func (d *deployment) expose(ctx context.Context) (err error) {
 func (d *deployment) url() string { return "http://" + d.front.Addr }
 
 // start starts a pod on a host; it serves as soon as it is ready.
-func (d *deployment) start(ctx context.Context, host int) (*pod, error) {
+func (d *deployment) start(ctx context.Context, host int) error {
 	d.mu.Lock()
 	d.started++
 	as := d.service + "-" + strconv.Itoa(d.started)
 	d.mu.Unlock()
 	process, err := d.system.stack.Launch(ctx, d.system.lan.hosts[host], d.service, as)
 	if err != nil {
-		return nil, fmt.Errorf("%s on host%d: %w", as, host, err)
+		return fmt.Errorf("%s on host%d: %w", as, host, err)
 	}
 	p := &pod{process, host}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pods, d.serving = append(d.pods, p), append(d.serving, p)
-	return p, nil
+	return nil
 }
 
 func (d *deployment) leave(p *pod) {
@@ -124,7 +124,7 @@ func (d *deployment) roll(ctx context.Context) error {
 	var ending sync.WaitGroup
 	defer ending.Wait()
 	for _, old := range d.all() {
-		if _, err := d.start(ctx, old.host); err != nil {
+		if err := d.start(ctx, old.host); err != nil {
 			return err
 		}
 		ending.Go(func() { d.terminate(ctx, old) })
@@ -136,6 +136,5 @@ func (d *deployment) roll(ctx context.Context) error {
 func (d *deployment) crash(ctx context.Context, p *pod) error {
 	p.Kill()
 	d.forget(p)
-	_, err := d.start(ctx, p.host)
-	return err
+	return d.start(ctx, p.host)
 }

@@ -99,7 +99,7 @@ func (s *system) startServices(ctx context.Context) error {
 		made := &deployment{system: s, service: d.service}
 		*d.to = made
 		for _, host := range d.hosts {
-			if _, err := made.start(ctx, host); err != nil {
+			if err := made.start(ctx, host); err != nil {
 				return err
 			}
 		}
