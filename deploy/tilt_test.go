@@ -40,7 +40,7 @@ func TestTiltDockerfile(t *testing.T) {
 	require.Regexp(t, `^[a-z]+:[0-9.]+$`, stages[0].BaseName, "pinned")
 	last := stages[0].Commands[len(stages[0].Commands)-2:]
 	require.Equal(t, "65532:65532", last[0].(*instructions.UserCommand).User)
-	require.Equal(t, []string{"/run.sh"}, []string(last[1].(*instructions.EntrypointCommand).CmdLine))
+	require.Equal(t, []string{"/run.sh"}, last[1].(*instructions.EntrypointCommand).CmdLine)
 }
 
 // runScript is the script of the image of `tilt up`, with its root in a directory.

@@ -24,6 +24,7 @@ require (
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/beaconpost/beaconpost/proto v0.0.0
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/decred/dcrd/dcrec/secp256k1/v4 v4.4.1 // indirect
@@ -78,3 +79,5 @@ replace (
 )
 
 tool github.com/nats-io/nats-server/v2
+
+replace github.com/beaconpost/beaconpost/proto => ../proto
