@@ -6,6 +6,8 @@ PACKAGES := $(MODULES:%=./%/...)
 APART := deploy
 BINARIES := $(wildcard services/*/cmd/*)
 TOOLS := bin/tools/golangci-lint bin/tools/buf bin/tools/protoc-gen-go bin/tools/nats-server
+# Only for test-k8s: large, and long to build.
+KUBERNETES := bin/tools/etcd bin/tools/kube-apiserver bin/tools/kube-controller-manager bin/tools/kube-scheduler bin/tools/helm
 
 VERSION ?= $(shell git describe --tags --match 'v*' --always --dirty 2>/dev/null || echo dev)
 # Extra flags for go test (`make test GOTEST='-run TestReconcile -v'`) and for the program (`make run ARGS='--help'`).
@@ -51,6 +53,12 @@ test: deps-test ## Run all tests (GOTEST='-run X' for go test's options)
 test-deploy: ## Test the image and the Helm chart only
 	@scripts/deps.sh
 	cd $(APART) && GOWORK=off go test -count=1 -timeout $(TEST_TIMEOUT) $(GOTEST) ./...
+
+# Not part of test: it needs root, and minutes for programs that nothing else needs.
+.PHONY: test-k8s
+test-k8s: $(KUBERNETES) bin/tools/nats-server ## Install the Helm chart into a real Kubernetes API server (as root; builds Kubernetes first)
+	@scripts/deps.sh postgres
+	cd deploy && GOWORK=off go test -count=1 -tags kubernetes -timeout $(TEST_TIMEOUT) -run '^TestKubernetes$$' -v $(GOTEST) .
 
 .PHONY: image
 image: ## Build the container image (needs Docker or another BuildKit)
@@ -148,7 +156,7 @@ verify: bin/tools/buf bin/tools/protoc-gen-go ## Fail if generated code, go.mod 
 boundaries: ## Compile and vet each module alone, with nothing but what its go.mod names
 	@set -e; for module in $(MODULES) $(APART); do \
 		echo "boundaries: $$module"; \
-		(cd $$module && GOWORK=off go vet ./...); \
+		(cd $$module && GOWORK=off go vet -tags kubernetes ./...); \
 	done
 
 .PHONY: tools
@@ -159,15 +167,27 @@ clean: ## Remove ./bin (never ./data)
 	rm -rf bin
 
 # Tools are Go programs pinned in tools/go.mod, apart from the workspace. buf has a module of its own: it requires a newer
-# protobuf than the release that protoc-gen-go is pinned to.
+# protobuf than the release that protoc-gen-go is pinned to. Kubernetes has one too: nobody has to fetch it who does not run test-k8s.
 bin/tools/golangci-lint: PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 bin/tools/protoc-gen-go: PACKAGE := google.golang.org/protobuf/cmd/protoc-gen-go
 bin/tools/nats-server: PACKAGE := github.com/nats-io/nats-server/v2
 bin/tools/buf: PACKAGE := github.com/bufbuild/buf/cmd/buf
+bin/tools/etcd: PACKAGE := go.etcd.io/etcd/server/v3
+bin/tools/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
+bin/tools/kube-controller-manager: PACKAGE := k8s.io/kubernetes/cmd/kube-controller-manager
+bin/tools/kube-scheduler: PACKAGE := k8s.io/kubernetes/cmd/kube-scheduler
+bin/tools/helm: PACKAGE := helm.sh/helm/v4/cmd/helm
 
 bin/tools/golangci-lint bin/tools/protoc-gen-go bin/tools/nats-server: tools/go.mod
 bin/tools/buf: tools/buf/go.mod
+$(KUBERNETES): tools/kubernetes/go.mod
 
-$(TOOLS):
+# Kubernetes says its version, which charts ask for, only if it is told by whoever builds it.
+KUBERNETES_VERSION = $(firstword $(shell sed -n 's/^.k8s.io\/kubernetes v/v/p' tools/kubernetes/go.mod))
+KUBERNETES_MINOR = $(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+$(KUBERNETES): BUILD = -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(KUBERNETES_MINOR)'
+
+$(TOOLS) $(KUBERNETES):
 	@scripts/deps.sh
-	cd $(<D) && GOWORK=off go build -o '$(CURDIR)/$@' $(PACKAGE)
+	cd $(<D) && GOWORK=off go build $(BUILD) -o '$(CURDIR)/$@' $(PACKAGE)
