@@ -68,11 +68,12 @@ func (k *kubernetes) testExample(t *testing.T, name string, e example) {
 	k.must(t, name, append(values, parse(t, `image: {tag: two}`)), "upgrade", chart.Release, k.chart, "--wait", "--timeout", "5m")
 	require.Empty(t, k.jobs(t, name), "the hook succeeded, and the release's own Job is no part of it any more")
 	k.requireRunning(t, name, e.pods)
-	for component := range e.pods {
-		for _, pod := range k.pods(t, name, component) {
-			require.Equal(t, repository+":two", pod.Spec.Containers[0].Image)
-		}
-	}
+	k.requireImage(t, name, e.pods, "two")
+
+	k.must(t, name, nil, "rollback", chart.Release, "1", "--wait", "--wait-for-jobs", "--timeout", "5m")
+	require.EqualValues(t, 1, k.jobs(t, name)[0].Status.Succeeded, "the first revision's Job finds a newer schema, and leaves it")
+	k.requireRunning(t, name, e.pods)
+	k.requireImage(t, name, e.pods, "one")
 	for _, what := range made {
 		before[what] = true // the operators' garbage, which takes them away with what they were made for
 	}
@@ -116,6 +117,15 @@ func (k *kubernetes) requireRunning(t *testing.T, namespace string, want map[str
 		}
 		assert.Equal(c, want, is)
 	}, patience, 200*time.Millisecond)
+}
+
+func (k *kubernetes) requireImage(t *testing.T, namespace string, components map[string]int, tag string) {
+	t.Helper()
+	for component := range components {
+		for _, pod := range k.pods(t, namespace, component) {
+			require.Equal(t, repository+":"+tag, pod.Spec.Containers[0].Image, pod.Name)
+		}
+	}
 }
 
 // requireReached wants Services to lead to all pods of theirs, and each pod to be on a node of its region.
