@@ -66,21 +66,15 @@ func (n *Nodes) Add(ctx context.Context, name string, labels map[string]string) 
 	for key, value := range labels {
 		node.Labels[key] = value
 	}
-	status := node.Status
-	created, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create node: %w", err)
 	}
-	created.Status = status
-	created.Spec.Taints = nil
-	// A node is admitted with the taint that it is not ready.
-	updated, err := n.client.CoreV1().Nodes().Update(ctx, created, metav1.UpdateOptions{})
+	// A node is admitted with the taint that it is not ready. A patch, as controllers write to it meanwhile.
+	_, err := n.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{})
 	if err != nil {
 		return fmt.Errorf("remove taints of node: %w", err)
 	}
-	updated.Status = status
-	_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, updated, metav1.UpdateOptions{})
-	return err
+	return nil
 }
 
 // Run runs pods until ctx ends, then stops what is left of them and returns.
