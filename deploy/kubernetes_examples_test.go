@@ -60,9 +60,7 @@ func (k *kubernetes) testExample(t *testing.T, name string, e example) {
 	k.requireWaiting(t, name, e)
 	made := k.operate(t, name, store)
 	k.requireRunning(t, name, e.pods)
-	first := k.jobs(t, name)
-	require.Len(t, first, 1, "the first migration is no hook")
-	require.EqualValues(t, 1, first[0].Status.Succeeded)
+	k.requireMigrated(t, name, "the first migration is no hook")
 	k.requireReached(t, name, e.pods)
 
 	k.must(t, name, append(values, parse(t, `image: {tag: two}`)), "upgrade", chart.Release, k.chart, "--wait", "--timeout", "5m")
@@ -71,7 +69,7 @@ func (k *kubernetes) testExample(t *testing.T, name string, e example) {
 	k.requireImage(t, name, e.pods, "two")
 
 	k.must(t, name, nil, "rollback", chart.Release, "1", "--wait", "--wait-for-jobs", "--timeout", "5m")
-	require.EqualValues(t, 1, k.jobs(t, name)[0].Status.Succeeded, "the first revision's Job finds a newer schema, and leaves it")
+	k.requireMigrated(t, name, "the first revision's Job finds a newer schema, and leaves it")
 	k.requireRunning(t, name, e.pods)
 	k.requireImage(t, name, e.pods, "one")
 	for _, what := range made {
@@ -116,6 +114,16 @@ func (k *kubernetes) requireRunning(t *testing.T, namespace string, want map[str
 			}
 		}
 		assert.Equal(c, want, is)
+	}, patience, 200*time.Millisecond)
+}
+
+// requireMigrated wants the release's own Job to be there and done, which it says later than services find the schema.
+func (k *kubernetes) requireMigrated(t *testing.T, namespace, why string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		if jobs := k.jobs(t, namespace); assert.Len(c, jobs, 1, why) {
+			assert.EqualValues(c, 1, jobs[0].Status.Succeeded, why)
+		}
 	}, patience, 200*time.Millisecond)
 }
 
