@@ -102,7 +102,7 @@ func startPostgres(t *testing.T, nodes *kube.Nodes) *postgresServer {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "beaconpost-k8s-postgres-")
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // Postgres has a user of its own
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	cluster, err := pgcluster.Start(t.Context(), pgcluster.Config{Dir: filepath.Join(dir, "data"), Ephemeral: true, Settings: map[string]string{"max_connections": "400"}})
 	require.NoError(t, err)

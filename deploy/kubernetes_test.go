@@ -61,7 +61,7 @@ func startKubernetes(t *testing.T) *kubernetes {
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp("", "beaconpost-k8s-")
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // users of pods must get in
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("logs are in %s", dir)
@@ -93,7 +93,7 @@ func startKubernetes(t *testing.T) *kubernetes {
 func (k *kubernetes) startNodes(t *testing.T) {
 	t.Helper()
 	pods := filepath.Join(k.dir, "pods")
-	require.NoError(t, os.Mkdir(pods, 0o755)) //nolint:gosec // users of pods must get in
+	require.NoError(t, os.Mkdir(pods, 0o755))
 	k.nodes = kube.NewNodes(k.Client, pods)
 	for name, region := range map[string]string{"a": "eu-central-1", "b": "eu-central-1", "c": "us-east-1", "d": "us-east-1"} {
 		require.NoError(t, k.nodes.Add(t.Context(), name, map[string]string{core.LabelTopologyRegion: region, core.LabelTopologyZone: name}))
