@@ -80,6 +80,7 @@ func (s *system) startStack(ctx context.Context) (err error) {
 			"BEACONPOST_STREAM_REPLICAS=3", "BEACONPOST_SHUTDOWN_GRACE=" + grace.String(),
 			"BEACONPOST_NETWORK_ALLOW=" + s.lan.here + "/32", "BEACONPOST_MONITOR_NETWORK_ALLOW=" + s.lan.here + "/32",
 		}, s.cfg.Environ...),
+		Settings: map[string]string{"max_connections": "200"}, // as the chart has it: during a roll there are twice as many processes
 		Database: func(ctx context.Context, direct string) (through string, err error) {
 			s.postgres, through, err = proxy.Postgres(context.WithoutCancel(ctx), s.lan.here, direct)
 			return through, err
