@@ -25,7 +25,7 @@ import (
 const (
 	// versionKey is where streams and consumers have the version of their declaration, in their metadata.
 	versionKey = "beaconpost.topology"
-	// rescaleAfter is for how long a process that has set a number of replicas leaves another one alone: during a roll that changes it, old and new
+	// rescaleAfter is for how long a process that has set its number of replicas, or found it, leaves another one alone: during a roll that changes it, old and new
 	// processes want different ones, and a stream is not to be copied back and forth.
 	rescaleAfter = 10 * time.Minute
 	// failedAfter is how long after a failed change it is tried again.
@@ -48,8 +48,9 @@ type Topology struct {
 
 	turn chan struct{} // has room for one, who uses what is below
 
-	rest map[string]time.Time // what is not tried again before, by name
-	told map[string]int       // the newer version that was logged, by stream
+	rest    map[string]time.Time // what is not tried again before, by name
+	settled map[string]time.Time // when a stream was last seen with as many copies as are wanted, by name
+	told    map[string]int       // the newer version that was logged, by stream
 }
 
 // NewTopology makes one for streams of that many copies (1, 3 or 5).
@@ -57,7 +58,7 @@ func NewTopology(nc *nats.Conn, replicas int, tel *telemetry.Telemetry) (*Topolo
 	js, err := JetStream(nc)
 	return &Topology{
 		js: js, replicas: replicas, log: tel.Log, changes: topologyMetrics(tel.Metrics),
-		turn: make(chan struct{}, 1), rest: map[string]time.Time{}, told: map[string]int{},
+		turn: make(chan struct{}, 1), rest: map[string]time.Time{}, settled: map[string]time.Time{}, told: map[string]int{},
 	}, err
 }
 
@@ -141,6 +142,7 @@ func (t *Topology) keepStream(ctx context.Context, d *declaration, did *deeds) (
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			if s, err = t.js.CreateStream(ctx, want); err == nil {
 				did.created(want.Name, s.CachedInfo().Config)
+				t.settled[want.Name] = time.Now()
 				return s, nil
 			}
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -155,8 +157,14 @@ func (t *Topology) keepStream(ctx context.Context, d *declaration, did *deeds) (
 		case by > d.version:
 			t.tellNewer(want.Name, by, d.version)
 			return s, nil
-		case by == d.version && have.Replicas == want.Replicas, time.Now().Before(t.rest[want.Name]):
+		case by == d.version && have.Replicas == want.Replicas:
+			t.settled[want.Name] = time.Now()
 			return s, nil
+		case by == d.version && time.Since(t.settled[want.Name]) < rescaleAfter, time.Now().Before(t.rest[want.Name]):
+			return s, nil
+		case by == d.version: // what an operator has changed by hand stays
+			want = have
+			want.Replicas = d.stream.Replicas
 		case by < d.version && streamIsFixed(&have, &want):
 			if err := t.js.DeleteStream(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 				t.failed(want.Name, err)
@@ -170,9 +178,7 @@ func (t *Topology) keepStream(ctx context.Context, d *declaration, did *deeds) (
 			t.failed(want.Name, err)
 			return s, nil
 		}
-		if versionOf(have.Metadata) == d.version {
-			t.rest[want.Name] = time.Now().Add(rescaleAfter)
-		}
+		t.settled[want.Name] = time.Now()
 		did.changed(want.Name, have, after.CachedInfo().Config)
 		return after, nil
 	}

@@ -84,6 +84,8 @@ func (r *Report) finish() {
 
 // failures lists what tries failed with.
 func (w *window) failures() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var parts []string
 	for _, what := range slices.Sorted(maps.Keys(w.failed)) {
 		parts = append(parts, fmt.Sprintf("%d %s", w.failed[what], what))

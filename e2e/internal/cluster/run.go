@@ -121,7 +121,7 @@ func (s *system) play(ctx context.Context, report *Report) error {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 		report.outcomes = append(report.outcomes, o)
-		s.cfg.say("  %s after, %d missing, %d repeated, failed tries %v", o.caughtUp.Round(100*time.Millisecond), o.missing, o.repeated, o.failed)
+		s.cfg.say("  %s after, %d missing, %d repeated, failed tries: %s", o.caughtUp.Round(100*time.Millisecond), o.missing, o.repeated, o.failures())
 	}
 	s.clock.begin()
 	s.endLoad()

@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	prefetch     = 4 // messages per shard that are pulled at a time, each of up to 64 deliveries; as many wait in this process
+	prefetch     = 4                // messages per shard that wait in this process, each of up to 64 deliveries
+	pullExpiry   = 10 * time.Second // a lost consumer is noticed after this
 	retryPause   = 500 * time.Millisecond
 	releaseDelay = 500 * time.Millisecond
 	ensureLimit  = 30 * time.Second // seventeen things, each agreed upon by three servers
@@ -95,10 +96,22 @@ func (c *Consumer) consume(ctx context.Context, shard int) error {
 	if err != nil {
 		return fmt.Errorf("look up consumer: %w", err)
 	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullExpiry/4))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	defer messages.Stop()
+	// Draining gives out what was pulled, so that it can be handed back at once instead of after AckWait.
+	defer context.AfterFunc(ctx, messages.Drain)()
 	c.live.Add(1)
 	defer c.live.Add(-1)
-	// What still comes when ctx has ended is submitted too, so that it can be handed back at once instead of after AckWait.
-	return stream.Pull(ctx, consumer, prefetch, func(msg jetstream.Msg) { c.take(ctx, shard, msg) })
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			return fmt.Errorf("next message: %w", err)
+		}
+		c.take(ctx, shard, msg)
+	}
 }
 
 func (c *Consumer) take(ctx context.Context, shard int, msg jetstream.Msg) {

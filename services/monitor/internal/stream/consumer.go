@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 const (
 	prefetch    = 512
+	pullExpiry  = 10 * time.Second // a lost consumer is noticed after this
 	retryPause  = 500 * time.Millisecond
 	ensureLimit = 10 * time.Second
 )
@@ -61,9 +63,21 @@ func (c *Consumer) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullExpiry/4))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
 	c.live.Store(true)
 	defer c.live.Store(false)
-	return stream.Pull(ctx, consumer, prefetch, c.take) // a check that is lost is not given out again: its slot would be missed
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			return fmt.Errorf("next message: %w", err)
+		}
+		c.take(msg)
+	}
 }
 
 // take acknowledges a check before it is made: it must not be made twice, and a slot that is lost with a process is missed.
