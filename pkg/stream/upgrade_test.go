@@ -371,7 +371,9 @@ func TestReplicasFollowTheConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
 	b := &bench{broker: &broker{t: t}, nc: nc, js: jetStream(t, nc), pub: newPublisher(t, nc)}
-	require.NoError(t, topology(t, nc, 1).Deliveries(t.Context()))
+	made, found := topology(t, nc, 1), topology(t, nc, 1)
+	require.NoError(t, made.Deliveries(t.Context()))
+	require.NoError(t, found.Deliveries(t.Context()))
 	waiting, planned := message(time.Now()), message(time.Now().Add(time.Hour))
 	b.pub.Ready(waiting)
 	b.pub.Retry(planned)
@@ -399,6 +401,10 @@ func TestReplicasFollowTheConfiguration(t *testing.T) {
 	}
 	all.Wait()
 	copies(3)
+	for _, old := range []*stream.Topology{made, found} {
+		require.NoError(t, old.Deliveries(t.Context()))
+		require.Equal(t, 3, b.stream().Replicas, "those of before that run on leave it alone")
+	}
 	require.NoError(t, topology(t, nc, 1).Deliveries(t.Context()))
 	copies(1)
 	for _, p := range three {
